@@ -1,0 +1,1 @@
+"""One file per verb: reads the config, builds the parts, acts. The only place where config meets objects."""

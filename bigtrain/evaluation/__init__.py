@@ -1,0 +1,1 @@
+"""Metrics as sums and weights, evaluation runs, the report."""

@@ -1,0 +1,16 @@
+"""Config of evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bigtrain.options import option
+
+
+@dataclass
+class EvalsConfig:
+    """How a checkpoint is measured."""
+
+    stride: int | None = option(None, "tokens a window moves on; null: half a window, so that every token has context", at_least=1)
+    max_tokens: int | None = option(None, "tokens (or rows of labelled data) measured; null: all", at_least=1)
+    batch_rows: int = option(16, "windows or rows computed at once", at_least=1)

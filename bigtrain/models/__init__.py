@@ -1,0 +1,1 @@
+"""Model families, their layers, and weights in and out of the Hugging Face layout."""

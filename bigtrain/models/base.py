@@ -1,0 +1,69 @@
+"""The contract of a model, and how one comes into being: built on the meta device, materialised, initialised."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from bigtrain.models.schema import DecoderConfig
+
+if TYPE_CHECKING:
+    from bigtrain.generation.cache import KVCache
+
+
+class Model(nn.Module):
+    """What the loop, the objectives, evaluation and generation ask of a model.
+
+    B rows, T tokens of a row, D width, V outputs: the vocabulary, or the labels of a classifier.
+    """
+
+    config: DecoderConfig  # resolved: no nulls
+    n_labels: int  # 0: a language model
+    blocks: nn.ModuleList  # what is compiled, checkpointed and sharded one by one
+
+    @abstractmethod
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        documents: Tensor | None = None,
+        keys: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Hidden states (B, T, D) after the final norm.
+
+        tokens: (B, T) int64. documents: (B, T) int32, ascending in a row; a token sees its own document only, and
+        positions restart with each. keys: (B,) int64, one per sample, from which dropout masks are made; without keys
+        there is no dropout. cache: earlier keys and values, extended in place.
+        """
+
+    @abstractmethod
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., D) -> (..., V)."""
+
+    @abstractmethod
+    def init_weights(self, seed: int) -> None:
+        """Fill every parameter and buffer: a pure function of the seed and the parameter's name."""
+
+    @abstractmethod
+    def hidden_matrices(self) -> list[nn.Parameter]:
+        """The 2-D weights inside the blocks, which Muon orthogonalises one by one."""
+
+    @abstractmethod
+    def flops_per_token(self, seq_len: int) -> float:
+        """Forward and backward: 6 N + 12 L C T (Chowdhery et al. 2022, PaLM, appendix B), N without positions."""
+
+
+def materialise(model: Model, device: torch.device, seed: int) -> Model:
+    """Give a model from the meta device its memory and its initial weights."""
+    model.to_empty(device=device)
+    model.init_weights(seed)
+    return model
+
+
+def n_parameters(model: nn.Module) -> int:
+    """Parameters, a tied matrix counted once."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,1 @@
+"""What is learned: a batch and a model give a loss as a sum with its weight."""

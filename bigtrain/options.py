@@ -1,0 +1,29 @@
+"""`option()`: a config field with its meaning and its bounds beside its default.
+
+The meaning is what `bigtrain configs GROUP` prints; the bounds are what `config.py` checks after composing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+REQUIRED: Any = "???"  # OmegaConf's MISSING: reading a config that still holds it is an error that names the key
+
+
+def option(
+    default: Any | Callable[[], Any],
+    meaning: str,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """A dataclass field. Pass `list`, `dict` or another factory for mutable defaults; bounds do not apply to null."""
+    bounds = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
+    metadata = {"meaning": meaning, "bounds": {name: bound for name, bound in bounds.items() if bound is not None}}
+    if callable(default):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
