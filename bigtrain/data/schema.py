@@ -107,3 +107,7 @@ class FileTokenizerConfig:
         """Rules between keys. Raises UserError."""
         if not self.path:
             raise UserError("tokenizer=file", "the file must be named", "give tokenizer.path=FILE_OR_FOLDER")
+
+
+TrainableTokenizerConfig = BPEConfig | WordsConfig | BytesConfig | CharsConfig
+TokenizerConfig = AutoTokenizerConfig | FileTokenizerConfig | TrainableTokenizerConfig

@@ -79,8 +79,8 @@ class DecoderConfig:
             vocab_size=self.vocab_size or -(-vocab_size // 64) * 64,
         )
 
-    def build(self, vocab_size: int) -> Decoder:
-        """The module on the meta device: no memory yet, see `models.base.materialise`."""
+    def on_meta(self, vocab_size: int) -> Decoder:
+        """The module without memory yet, for a tokenizer of `vocab_size` entries: see `models.base.materialise`."""
         from bigtrain.models.decoder import Decoder
 
-        return Decoder(self.resolved(vocab_size))
+        return Decoder.on_meta(self.resolved(vocab_size))

@@ -16,6 +16,6 @@ class CausalConfig:
 
 @dataclass
 class ClassifyConfig:
-    """One label per row: a linear head on the last token of the text."""
+    """One label per row, from csv, tsv or jsonl: a linear head on the last token of the text."""
 
     name: str = option("classify", "the objective")

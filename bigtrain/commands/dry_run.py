@@ -1,0 +1,61 @@
+"""`--dry-run`: build everything on the meta device and say what the run would take. Nothing is written to the run folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bigtrain.commands.train import Build, rows_of_a_part
+from bigtrain.config import Loaded
+from bigtrain.data.loader import Loader
+from bigtrain.models.base import n_parameters
+from bigtrain.parallel.hardware import peak_flops
+from bigtrain.parallel.memory import SAVED_BYTES, STATE_BYTES, activation_bytes, choose_micro_batch, free_bytes
+from bigtrain.parallel.placement import Placement
+from bigtrain.training.plan import UNPLANNED, Plan, State
+
+
+def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
+    """Parameters, data, steps, memory per device, disk and arithmetic of the run that `loaded` describes.
+
+    Raw text is prepared into a temporary cache, which vanishes again.
+    """
+    config = loaded.config
+    with tempfile.TemporaryDirectory(prefix="bigtrain-") as scratch:
+        os.environ["BIGTRAIN_CACHE"] = scratch
+        placement = Placement.join(config.device.kind).configured(config.device, config.parallel)
+        task = build(loaded, placement)
+        part, model, state = rows_of_a_part(task, config, placement), task.model, State()
+        plan = Plan(config.train, Loader(task.rows, task.batch_rows, config.seed), config.schedule, state)
+        micro = config.train.micro_batch_rows or choose_micro_batch(
+            model, part, task.seq_len, placement, compiled=config.device.compile
+        )
+        steps = None if plan.total() == UNPLANNED else plan.total()
+        tokens_per_step = round(task.batch_rows * task.rows.tokens_per_row)
+        parameters, flops = n_parameters(model), model.flops_per_token(task.seq_len)
+        activations = activation_bytes(model, placement.precision, compiled=config.device.compile)
+        peak = peak_flops(placement.device)
+        where = Path(config.run.dir or "runs")
+        while not where.exists():
+            where = where.parent
+        return {
+            "parameters": parameters,
+            "device": str(placement.device),
+            "train_rows": len(task.rows),
+            "train_tokens": round(len(task.rows) * task.rows.tokens_per_row),
+            "tokens_per_step": tokens_per_step,
+            "micro_batch_rows": micro,
+            "steps": steps,
+            "tokens": steps and steps * tokens_per_step,
+            "epochs": steps and round(steps * task.batch_rows / len(task.rows), 3),
+            "memory_per_device_gb": round((parameters * STATE_BYTES + micro * task.seq_len * activations) / 1e9, 3),
+            "free_memory_gb": round(free_bytes(placement) / 1e9, 3),
+            "disk_needed_gb": round((config.train.keep_last + 2) * parameters * SAVED_BYTES / 1e9, 3),
+            "free_disk_gb": round(shutil.disk_usage(where).free / 1e9, 3),
+            "flops_per_token": flops,
+            "flops": steps and steps * tokens_per_step * flops,
+            "hours_at_40_percent_of_peak": peak and steps and round(steps * tokens_per_step * flops / (0.4 * peak * placement.world_size) / 3600, 3),
+        }

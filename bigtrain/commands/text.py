@@ -1,0 +1,92 @@
+"""Next-token prediction on a prepared set: the same for `pretrain` and `finetune`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bigtrain.commands.train import Task
+from bigtrain.data.loader import Windows
+from bigtrain.errors import UserError
+from bigtrain.evaluation.windows import Windows as EvaluationWindows
+from bigtrain.objectives.causal import Causal
+from bigtrain.training.schema import TrainConfig
+
+if TYPE_CHECKING:
+    from bigtrain.data.shards import PreparedSet
+    from bigtrain.models.base import Model
+
+
+def row_length(train: TrainConfig, model: Model) -> int:
+    """`train.seq_len`, or the longest the model is made for. Raises UserError when it is longer than that."""
+    longest = model.config.max_seq_len
+    if train.seq_len is not None and train.seq_len > longest:
+        raise UserError(
+            f"train.seq_len={train.seq_len} with model.max_seq_len={longest}",
+            "a row cannot be longer than the model is made for",
+            f"choose train.seq_len={longest} or less, or a larger model.max_seq_len for a new model",
+        )
+    return train.seq_len or longest
+
+
+def batch_rows(train: TrainConfig, seq_len: int) -> int:
+    """Rows of the global batch. Raises UserError when `batch_tokens` is no whole number of rows."""
+    if train.batch_rows is not None:
+        return train.batch_rows
+    assert train.batch_tokens is not None
+    if train.batch_tokens % seq_len:
+        raise UserError(
+            f"train.batch_tokens={train.batch_tokens} with rows of {seq_len} tokens",
+            "the batch must be divisible into whole rows",
+            f"choose train.batch_tokens={max(1, round(train.batch_tokens / seq_len)) * seq_len}",
+        )
+    return train.batch_tokens // seq_len
+
+
+def causal_task(config: Any, model: Model, data: PreparedSet, *, init_from: Path | None) -> Task:
+    """Windows of the training tokens, non-overlapping windows of the first validation tokens."""
+    tokenizer, train = data.tokenizer(), config.train
+    vocab_size = model.config.vocab_size
+    assert vocab_size is not None
+    if tokenizer.vocab_size > vocab_size:
+        raise UserError(
+            f"model.vocab_size={vocab_size} with a tokenizer of {tokenizer.vocab_size} entries",
+            "the model needs a row for every token",
+            f"choose model.vocab_size={tokenizer.vocab_size} or more, or null to follow the tokenizer",
+        )
+    seq_len = row_length(train, model)
+    validation = data.split("validation")
+    n_validation = len(validation) if train.eval_tokens is None else min(len(validation), train.eval_tokens + 1)
+
+    def windows(rows: int) -> EvaluationWindows | list[Any]:
+        if n_validation < 2:
+            return []
+        starts = validation.document_starts
+        return EvaluationWindows(
+            validation.tokens[:n_validation], seq_len, seq_len, rows, starts, isolate=train.isolate_documents
+        )
+
+    return Task(
+        model=model,
+        init_from=init_from,
+        objective=Causal(compile=config.device.compile, token_bytes=token_bytes(data)),
+        rows=Windows(data.split("train"), seq_len, seed=config.seed, isolate_documents=train.isolate_documents),
+        validation=windows,
+        tokenizer=tokenizer,
+        labels=[],
+        fingerprint=data.fingerprint,
+        seq_len=seq_len,
+        batch_rows=batch_rows(train, seq_len),
+    )
+
+
+def token_bytes(data: PreparedSet, split: str = "validation") -> np.ndarray:
+    """UTF-8 bytes of each token; where a tokenizer cannot say, the average of the split."""
+    tokenizer = data.tokenizer()
+    exact = tokenizer.token_bytes()
+    if exact is not None:
+        return exact
+    part = data.split(split)
+    return np.full(tokenizer.vocab_size, part.n_bytes / max(1, len(part)))

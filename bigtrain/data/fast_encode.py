@@ -1,0 +1,180 @@
+"""Faster ways from text to ids than `tokenizers` itself, each taken only where the ids are the same.
+
+byte-level BPE with a pre-tokenizer known here    tiktoken, given the ranks of the merges
+bytes, characters                                 one table look-up per unit, in numpy
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tiktoken
+import tokenizers
+from numpy.typing import NDArray
+
+Encoder = Callable[[str], NDArray[np.uint32]]
+
+GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_CASED = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+_BLANK = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+LLAMA3 = _CASED + r"\p{N}{1,3}" + _BLANK
+QWEN2 = _CASED + r"\p{N}" + _BLANK
+CHARACTER = r"[\s\S]"
+
+# What two regex engines may see differently: the scripts of recent Unicode versions (15.0 to 17.0), every kind of
+# blank, the case of the long s, marks without a base.
+_PROBE = (
+    "It's WE'LL '\u017f don't\t\tx  \r\n\n  12345 3\u00b2\u00bd \u2167 \u0663\u0664 na\u00efve e\u0301 \u0301\u0302 "
+    "\u4e2d\u6587 \u3041\u30a2 \ud55c\uad6d \u0e44\u0e17\u0e22 \u0939\u093f\u0928\u094d \U0001f469\u200d\U0001f467 "
+    "<|endoftext|> ... --- _a_1_ a\x85b\xa0c\u1680d\u2003e\u2028f\u2029g\u202fh\u205fi\u3000j\ufeffk\u200bl\x1cm\x1fn\0"
+    "a\U00011f02\U0001e4d0b1\U0001d2c0 \U0002ebf0 a\u1c89\U000105c0 1\U00010d40\U0001ccf0 \U000323b0 a\ua7ce\U00016ea0"
+    "   a    1     !      \n       "
+)
+
+
+def byte_alphabet() -> dict[str, int]:
+    """GPT-2's printable stand-in for each byte -> the byte (github.com/openai/gpt-2, `bytes_to_unicode` inverted)."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    rest = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(rest)}
+
+
+BYTE_OF = byte_alphabet()
+
+
+def keeps_every_byte(spec: dict[str, Any]) -> bool:
+    """Whether the tokens of a text, put together, are exactly its UTF-8 bytes: byte-level BPE on text as it is."""
+    steps = _steps(spec)
+    return (
+        spec["model"]["type"] == "BPE"
+        and spec["normalizer"] is None
+        and BYTE_OF.keys() <= spec["model"]["vocab"].keys()
+        and any(step["type"] == "ByteLevel" for step in steps)
+        and all(
+            (step["type"] == "ByteLevel" and not step["add_prefix_space"])
+            or (step["type"] == "Split" and step["behavior"] != "Removed")
+            or step["type"] == "Digits"
+            for step in steps
+        )
+    )
+
+
+def fast_encoder(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> Encoder | None:
+    """A function text -> ids (N,) that agrees with `backend`; None where none is known to.
+
+    spec: the content of the tokenizer.json that `backend` was made from, special tokens not to be found in text.
+    """
+    if not all(token["special"] for token in spec["added_tokens"]):
+        return None  # these are found in text before anything else
+    if spec["normalizer"] is None and (table := _byte_table(spec) or _character_table(spec)):
+        return table
+    return _tiktoken(spec, backend)
+
+
+def _steps(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pre-tokenizer as a flat list."""
+    first = spec["pre_tokenizer"]
+    if first is None:
+        return []
+    steps: list[dict[str, Any]] = first["pretokenizers"] if first["type"] == "Sequence" else [first]
+    return steps
+
+
+def _byte_table(spec: dict[str, Any]) -> Encoder | None:
+    model = spec["model"]
+    if not (keeps_every_byte(spec) and not model["merges"] and not model.get("ignore_merges")):
+        return None
+    table = np.zeros(256, np.uint32)
+    for character, byte in BYTE_OF.items():
+        table[byte] = model["vocab"][character]
+    return lambda text: table[np.frombuffer(text.encode("utf-8"), np.uint8)]
+
+
+def _character_table(spec: dict[str, Any]) -> Encoder | None:
+    model, steps = spec["model"], _steps(spec)
+    if model["type"] != "WordLevel" or len(steps) != 1 or steps[0]["type"] != "Split":
+        return None
+    step, unknown = steps[0], model["vocab"].get(model["unk_token"])
+    if step["pattern"] != {"Regex": CHARACTER} or step["behavior"] != "Isolated" or step["invert"] or unknown is None:
+        return None
+    table = np.full(0x110000, unknown, np.uint32)
+    for token, id_ in model["vocab"].items():
+        if len(token) == 1:
+            table[ord(token)] = id_
+    return lambda text: table[np.frombuffer(text.encode("utf-32-le"), "<u4")]
+
+
+def _tiktoken(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> Encoder | None:
+    pattern, special = _pattern(spec), {token["content"]: token["id"] for token in spec["added_tokens"]}
+    if pattern is None or spec["normalizer"] not in (None, {"type": "NFC"}):
+        return None
+    ranks = _ranks(spec, special.keys())
+    if ranks is None or not _splits_alike(pattern, backend):
+        return None
+    encoding = tiktoken.Encoding("bigtrain", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
+    normalizer = backend.normalizer
+
+    def encode(text: str) -> NDArray[np.uint32]:
+        if normalizer is not None and not text.isascii():
+            text = normalizer.normalize_str(text)
+        try:
+            return encoding.encode_to_numpy(text, disallowed_special=())
+        except ValueError:  # a run of some 500,000 blanks is too much for its regex engine
+            return np.array(backend.encode(text, add_special_tokens=False).ids, np.uint32)
+
+    agrees = encode(_PROBE).tolist() == backend.encode(_PROBE, add_special_tokens=False).ids
+    return encode if agrees else None
+
+
+def _pattern(spec: dict[str, Any]) -> str | None:
+    """The regular expression that cuts text into words, if it is one whose meaning is the same in both libraries."""
+    *split, last = _steps(spec) or [{"type": None}]
+    if last["type"] != "ByteLevel" or last["add_prefix_space"]:
+        return None
+    if not split:
+        return GPT2 if last["use_regex"] else None
+    if len(split) > 1 or last["use_regex"]:
+        return None
+    for pattern in (GPT2, LLAMA3, QWEN2):
+        if split[0] == {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}:
+            return pattern
+    return None
+
+
+def _ranks(spec: dict[str, Any], special: Any) -> dict[bytes, int] | None:
+    """Bytes of each token -> id, if merging by lowest id (tiktoken) is merging by the list of merges (tokenizers).
+
+    tiktoken joins the neighbours whose union has the lowest id; tokenizers joins the pair that stands first in the
+    list. These agree if every byte has a token, every other token comes from exactly one merge, ids ascend along the
+    list, and each token's own bytes are merged into that token.
+    """
+    model = spec["model"]
+    settings = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
+    if model["type"] != "BPE" or any(model.get(setting) for setting in settings):
+        return None
+    vocab = {token: id_ for token, id_ in model["vocab"].items() if token not in special}
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+    merged = [vocab.get(left + right, -1) for left, right in pairs]
+    if not (
+        BYTE_OF.keys() <= vocab.keys()
+        and all(BYTE_OF.keys() >= set(token) for token in vocab)
+        and len(vocab) == len(BYTE_OF) + len(merged)
+        and all(0 <= a < b for a, b in zip([0, *merged], merged, strict=False))
+    ):
+        return None
+    plain = tokenizers.Tokenizer.from_str(json.dumps({**spec, "model": {**model, "ignore_merges": False}})).model
+    if any(len(plain.tokenize(token)) != 1 for token in vocab):
+        return None
+    return {bytes(BYTE_OF[character] for character in token): id_ for token, id_ in vocab.items()}
+
+
+def _splits_alike(pattern: str, backend: tokenizers.Tokenizer) -> bool:
+    """Whether this release of tiktoken, with its own Unicode tables, cuts the probe into the same words."""
+    words = [bytes(BYTE_OF[c] for c in word) for word, _ in backend.pre_tokenizer.pre_tokenize_str(_PROBE)]
+    whole = {word for word in words if len(word) > 1}
+    ranks = {bytes([byte]): byte for byte in range(256)} | {word: 256 + n for n, word in enumerate(sorted(whole))}
+    encoding = tiktoken.Encoding("probe", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+    return encoding.decode_tokens_bytes(encoding.encode_ordinary(_PROBE)) == words

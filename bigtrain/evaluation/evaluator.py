@@ -1,0 +1,100 @@
+"""Metrics as quotients of sums over a whole evaluation: right at ragged ends, the same on any number of processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bigtrain.data.loader import Batch
+from bigtrain.errors import UserError
+from bigtrain.models.base import Model
+from bigtrain.objectives.base import Objective
+from bigtrain.parallel.placement import Placement
+
+
+class Batches(Protocol):
+    """A fixed sequence of batches, any of which can be made at any time."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> Batch: ...
+
+
+def evaluate(
+    model: Model,
+    objective: Objective,
+    batches: Batches,
+    placement: Placement,
+    should_stop: Callable[[], bool] | None = None,
+) -> dict[str, float] | None:
+    """Metrics of `model` over `batches`; batch i is computed by process i modulo their number.
+
+    Sums of whole numbers are exact in any order. Sums of real numbers are kept apart, a row of a table per batch, and
+    added in the order of the batches: the bits do not depend on who computed which.
+
+    `should_stop` is asked by all processes between two rounds of batches, and must answer the same on all of them:
+    yes ends the evaluation with None.
+    """
+    if not len(batches):
+        raise UserError("an evaluation without data", "metrics need at least one target", "name data that is not empty")
+    sums = _Sums(len(batches), placement)
+    training = model.training
+    model.eval()
+    try:
+        for first in range(0, len(batches), placement.world_size):
+            if first and should_stop is not None and should_stop():
+                return None
+            number = first + placement.rank
+            if number >= len(batches) and sums.started:
+                break  # the last round has no batch for this process
+            # One without any batch computes one all the same, to learn the shapes of the sums.
+            batch = placement.to_device(batches[number % len(batches)])
+            with torch.no_grad(), placement.autocast():
+                sums.add(number, objective.statistics(model, batch))
+    finally:
+        model.train(training)
+    return objective.metrics(sums.total())
+
+
+class _Sums:
+    """Statistics of batches on their way to totals. Nothing here waits for the device before `total`."""
+
+    def __init__(self, n_batches: int, placement: Placement) -> None:
+        self.n_batches, self.placement = n_batches, placement
+        self.started = False
+
+    def add(self, number: int, statistics: dict[str, Tensor]) -> None:
+        """Take the sums of batch `number`; of a batch that does not exist only names and shapes are kept."""
+        values = {name: value.to(self.placement.device) for name, value in statistics.items()}
+        real = {name: value for name, value in values.items() if value.is_floating_point()}
+        whole = {name: value for name, value in values.items() if not value.is_floating_point()}
+        if not self.started:
+            self.started = True
+            self.shapes = {name: value.shape for name, value in [*real.items(), *whole.items()]}
+            self.table = _flat(real, self.placement).new_zeros(self.n_batches, sum(v.numel() for v in real.values()))
+            self.counts = torch.zeros_like(_flat(whole, self.placement))
+        if number < self.n_batches:
+            self.table[number] = _flat(real, self.placement)
+            self.counts += _flat(whole, self.placement)
+
+    def total(self) -> dict[str, np.ndarray]:
+        """The sums over all batches and processes, in float64."""
+        # Every row of the table is zero on all processes but one: adding zeros is exact.
+        flat = self.placement.all_reduce_sum(torch.cat([self.table.flatten(), self.counts])).cpu().numpy()
+        table, counts = np.split(flat, [self.table.numel()])
+        real = np.zeros(self.table.shape[1])
+        for row in table.reshape(self.table.shape):
+            real += row
+        sizes = np.cumsum([shape.numel() for shape in self.shapes.values()])
+        parts = np.split(np.concatenate([real, counts]), sizes[:-1])
+        return {name: part.reshape(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+
+
+def _flat(values: dict[str, Tensor], placement: Placement) -> Tensor:
+    """One float64 vector, which holds whole numbers up to 2^53 exactly."""
+    empty = torch.empty(0, dtype=torch.float64, device=placement.device)
+    return torch.cat([empty, *(value.to(torch.float64).flatten() for value in values.values())])

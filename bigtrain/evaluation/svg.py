@@ -1,0 +1,202 @@
+"""Line charts as inline SVG: no script and no font; colours come from outside, by the classes `c0` to `c5`."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bigtrain.units import si
+
+MOST_POINTS = 600  # of a drawn curve: more cannot be told apart on paper
+SMOOTHED_FROM = 60  # points: a noisy curve of so many gets its moving average drawn over it
+HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 260, 56, 14, 34, 40
+
+
+@dataclass
+class Series:
+    """A curve. `marked` draws its points too; `noisy` draws it pale below its own moving average."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    colour: int = 0  # of the class, modulo 6
+    marked: bool = False
+    noisy: bool = False
+
+    def __post_init__(self) -> None:
+        x, y = np.asarray(self.x, float), np.asarray(self.y, float)
+        drawable = np.isfinite(x) & np.isfinite(y) & (np.abs(y) < 1e30)
+        self.x, self.y = x[drawable], y[drawable]
+
+
+@dataclass
+class Axis:
+    """Values between `low` and `high` onto pixels between `start` and `end`."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Pixels of values."""
+        low, high = self.low, self.high
+        if self.log:
+            values, low, high = np.log(values), math.log(low), math.log(high)
+        return np.asarray(self.start + (values - low) / (high - low) * (self.end - self.start))
+
+    def ticks(self) -> list[float]:
+        """Round numbers between the ends."""
+        if self.log:
+            decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+            for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):
+                found = [step * 10.0**decade for decade in decades for step in steps]
+                found = [tick for tick in found if self.low <= tick <= self.high]
+                if len(found) > 8:
+                    return found[:: -(-len(found) // 8)]
+                if len(found) >= 4:
+                    return found
+        rough = (self.high - self.low) / 5
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
+        first = math.ceil(self.low / step - 1e-9)
+        ticks = [round(number * step, 12) for number in range(first, math.floor(self.high / step + 1e-9) + 1)]
+        return ticks if step >= 1e-9 else [number * step for number in range(first, first + len(ticks))]
+
+
+def thinned(x: np.ndarray, y: np.ndarray, most: int = MOST_POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """At most `most` of the points: the lowest and the highest of each stretch, so that no spike is lost."""
+    if len(x) <= most:
+        return x, y
+    keep = {0, len(x) - 1}
+    for part in np.array_split(np.arange(len(x)), most // 2 - 1):
+        keep |= {int(part[y[part].argmin()]), int(part[y[part].argmax()])}
+    index = sorted(keep)
+    return x[index], y[index]
+
+
+def moving_average(y: np.ndarray) -> np.ndarray:
+    """Mean over about a fortieth of the points around each one, over fewer at the ends."""
+    half = max(1, len(y) // 80)
+    sums = np.concatenate([[0.0], np.cumsum(y)])
+    here = np.arange(len(y))
+    reach = np.minimum(half, np.minimum(here, len(y) - 1 - here))  # symmetric: a slope is not bent at the ends
+    return np.asarray((sums[here + reach + 1] - sums[here - reach]) / (2 * reach + 1))
+
+
+def _axes(series: Sequence[Series], width: int, log: bool, from_zero: bool) -> tuple[Axis, Axis]:
+    x, y = np.concatenate([s.x for s in series]), np.concatenate([s.y for s in series])
+    left, right = float(x.min()), float(x.max())
+    if left == right:
+        left, right = left - 1, right + 1
+    elif 0 < left <= 0.1 * right:
+        left = 0.0
+    low, high = float(y.min()), float(y.max())
+    log = log and low > 0 and high / low >= 3
+    if from_zero and low >= 0:
+        low, high = 0.0, high * 1.08 or 1.0
+    elif low == high:
+        spread = abs(low) * 0.1 or 1.0
+        low, high = low - spread, high + spread
+    elif log:
+        margin = (high / low) ** 0.04
+        low, high = low / margin, high * margin
+    else:
+        margin = (high - low) * 0.05
+        low, high = low - margin, high + margin
+    return Axis(left, right, LEFT, width - RIGHT), Axis(low, high, HEIGHT - BOTTOM, TOP, log)
+
+
+def _label(tick: float) -> str:
+    return si(tick) if abs(tick) >= 1000 else f"{tick:.5g}"
+
+
+def _points(x: np.ndarray, y: np.ndarray) -> str:
+    return " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+
+
+def _curve(series: Series, x_axis: Axis, y_axis: Axis) -> str:
+    colour = f"c{series.colour % 6}"
+    parts = []
+    smooth = series.noisy and len(series.x) >= SMOOTHED_FROM
+    x, y = thinned(series.x, series.y)
+    if len(x) > 1:
+        pale = " pale" if smooth else ""
+        parts.append(f'<polyline class="line {colour}{pale}" points="{_points(x_axis(x), y_axis(y))}"/>')
+    if smooth:
+        average = moving_average(series.y)
+        index = np.unique(np.linspace(0, len(average) - 1, MOST_POINTS // 2).astype(int))
+        points = _points(x_axis(series.x[index]), y_axis(average[index]))
+        parts.append(f'<polyline class="line {colour}" points="{points}"/>')
+    if (series.marked and len(x) <= 60) or len(x) == 1:
+        for at, value, a, b in zip(x, y, x_axis(x), y_axis(y), strict=True):
+            hint = f"<title>{html.escape(series.name)}, {si(at)}: {value:.5g}</title>"
+            parts.append(f'<circle class="dot {colour}" cx="{a:.1f}" cy="{b:.1f}" r="3">{hint}</circle>')
+    return "".join(parts)
+
+
+def _grid(x_axis: Axis, y_axis: Axis, x_label: str) -> str:
+    bottom = HEIGHT - BOTTOM
+    parts = []
+    for tick in y_axis.ticks():
+        y = float(y_axis(np.array(tick)))
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{x_axis.end}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_label(tick)}</text>')
+    for tick in x_axis.ticks():
+        x = float(x_axis(np.array(tick)))
+        parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{_label(tick)}</text>')
+    parts.append(f'<line class="axis" x1="{LEFT}" x2="{x_axis.end}" y1="{bottom}" y2="{bottom}"/>')
+    note = f"{x_label}; logarithmic scale" if y_axis.log else x_label
+    parts.append(f'<text class="note" x="{x_axis.end}" y="{HEIGHT - 6}" text-anchor="end">{html.escape(note)}</text>')
+    return "".join(parts)
+
+
+def _legend(series: Sequence[Series]) -> str:
+    parts, x = [], LEFT
+    for one in series:
+        text = f"{one.name} {one.y[-1]:.4g}" if abs(one.y[-1]) < 1000 else f"{one.name} {si(one.y[-1])}"
+        parts.append(f'<line class="line c{one.colour % 6}" x1="{x}" x2="{x + 18}" y1="14" y2="14"/>')
+        parts.append(f'<text x="{x + 24}" y="18">{html.escape(text)}</text>')
+        x += 24 + round(6.6 * len(text)) + 22
+    return "".join(parts)
+
+
+def chart(
+    identifier: str,
+    title: str,
+    series: Sequence[Series],
+    *,
+    x_label: str = "step",
+    wide: bool = False,
+    log: bool = False,
+    from_zero: bool = False,
+) -> str:
+    """An SVG element, or nothing where no series has a point. The legend says each curve's last value.
+
+    `log`: a logarithmic scale where the values are positive and span a factor of three. `from_zero`: the scale begins
+    at zero.
+    """
+    series = [one for one in series if len(one.x)]
+    if not series:
+        return ""
+    width = 980 if wide else 480
+    x_axis, y_axis = _axes(series, width, log, from_zero)
+    summary = "; ".join(
+        f"{one.name}: from {one.y[0]:.5g} at {si(one.x[0])} to {one.y[-1]:.5g} at {si(one.x[-1])},"
+        f" lowest {one.y.min():.5g}"
+        for one in series
+    )
+    return (
+        f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-labelledby="{identifier}-t {identifier}-d">'
+        f'<title id="{identifier}-t">{html.escape(title)}</title>'
+        f'<desc id="{identifier}-d">{html.escape(summary)}</desc>'
+        f"{_grid(x_axis, y_axis, x_label)}"
+        f"{''.join(_curve(one, x_axis, y_axis) for one in series)}"
+        f"{_legend(series)}</svg>"
+    )

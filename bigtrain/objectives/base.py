@@ -1,0 +1,37 @@
+"""The contract of an objective: what the loop and evaluation ask for, in sums and weights."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from bigtrain.data.loader import Batch
+from bigtrain.models.base import Model
+
+
+class Objective(Protocol):
+    """What is learned. Losses are sums; the loop divides by the weight of the global batch once.
+
+    So the gradient is the same, up to rounding, at any micro-batch and any number of processes, and evaluation is
+    right at ragged ends.
+    """
+
+    metric_names: tuple[str, ...]  # what `metrics` gives
+
+    def weight(self, batch: Batch) -> float:
+        """Number of targets, from the labels alone: known before the forward pass."""
+        ...
+
+    def __call__(self, model: Model, batch: Batch) -> Tensor:
+        """The loss summed over the targets, a scalar with a gradient."""
+        ...
+
+    def statistics(self, model: Model, batch: Batch) -> dict[str, Tensor]:
+        """Sums of any shape that evaluation adds up over batches."""
+        ...
+
+    def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
+        """Metrics by name from the sums over a whole evaluation; `loss` is one of them."""
+        ...

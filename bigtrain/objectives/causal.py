@@ -1,0 +1,66 @@
+"""Next-token prediction."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bigtrain.data.loader import IGNORED, Batch
+from bigtrain.models.base import Model
+
+
+def summed_cross_entropy(model: Model, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy in nats of the head's logits for hidden (..., D) against targets (...), summed in fp32."""
+    logits = model.logits(hidden).flatten(0, -2).float()
+    return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
+
+
+class Causal:
+    """Predict each token from those before it.
+
+    `token_bytes` (V,): UTF-8 bytes that each token stands for. With it evaluation gives bits per byte, the measure
+    that survives a change of tokenizer.
+    """
+
+    metric_names = ("loss", "perplexity", "bits_per_byte", "token_accuracy")
+
+    def __init__(self, *, compile: bool = False, token_bytes: np.ndarray | None = None) -> None:
+        self.loss = torch.compile(summed_cross_entropy, dynamic=False) if compile else summed_cross_entropy
+        self.token_bytes = None if token_bytes is None else torch.from_numpy(token_bytes.astype(np.float64))
+
+    def weight(self, batch: Batch) -> float:
+        return float((batch["targets"] != IGNORED).sum())
+
+    def __call__(self, model: Model, batch: Batch) -> Tensor:
+        hidden = model(batch["tokens"], documents=batch.get("documents"), keys=batch.get("keys"))
+        return self.loss(model, hidden, batch["targets"])
+
+    def statistics(self, model: Model, batch: Batch) -> dict[str, Tensor]:
+        targets = batch["targets"]
+        scored = targets != IGNORED
+        hidden = model(batch["tokens"], documents=batch.get("documents"))
+        logits, targets = model.logits(hidden)[scored].float(), targets[scored]
+        sums = {
+            "loss": F.cross_entropy(logits, targets, reduction="sum"),
+            "weight": scored.sum(),
+            "correct": (logits.argmax(-1) == targets).sum(),
+        }
+        if self.token_bytes is not None:
+            self.token_bytes = self.token_bytes.to(targets.device)
+            sums["bytes"] = self.token_bytes[targets].sum()
+        return sums
+
+    def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
+        loss = float(sums["loss"] / sums["weight"])
+        metrics = {
+            "loss": loss,
+            "perplexity": math.exp(min(loss, 700.0)),
+            "token_accuracy": float(sums["correct"] / sums["weight"]),
+        }
+        if sums.get("bytes", 0) > 0:
+            metrics["bits_per_byte"] = float(sums["loss"] / sums["bytes"]) / math.log(2)
+        return metrics

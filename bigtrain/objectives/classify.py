@@ -1,0 +1,55 @@
+"""One label per row."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bigtrain.data.loader import Batch
+from bigtrain.models.base import Model
+
+
+class Classify:
+    """Predict a row's label from the hidden state of its last token (as transformers' ForSequenceClassification)."""
+
+    metric_names = ("loss", "accuracy", "macro_f1")
+
+    def __init__(self, n_labels: int) -> None:
+        self.n_labels = n_labels
+
+    def weight(self, batch: Batch) -> float:
+        return float(len(batch["labels"]))
+
+    def _logits(self, model: Model, batch: Batch, keys: Tensor | None = None) -> Tensor:
+        hidden = model(batch["tokens"], keys=keys)  # (B, T, D)
+        rows = torch.arange(len(hidden), device=hidden.device)
+        return model.logits(hidden[rows, batch["lengths"] - 1]).float()  # (B, n_labels)
+
+    def __call__(self, model: Model, batch: Batch) -> Tensor:
+        return F.cross_entropy(self._logits(model, batch, batch.get("keys")), batch["labels"], reduction="sum")
+
+    def statistics(self, model: Model, batch: Batch) -> dict[str, Tensor]:
+        logits, labels = self._logits(model, batch), batch["labels"]
+        pairs = labels * self.n_labels + logits.argmax(-1)
+        return {
+            "loss": F.cross_entropy(logits, labels, reduction="sum"),
+            "weight": torch.tensor(len(labels)),
+            "confusion": torch.bincount(pairs, minlength=self.n_labels**2).view(self.n_labels, self.n_labels),
+        }
+
+    def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
+        return {"loss": float(sums["loss"] / sums["weight"]), **scores(sums["confusion"])}
+
+
+def scores(confusion: np.ndarray) -> dict[str, float]:
+    """Accuracy and macro F1 from counts (truth, prediction).
+
+    Macro F1 is the mean over the labels that occur as truth or as prediction, 0 for one never predicted rightly: what
+    scikit-learn computes with `average="macro", zero_division=0`.
+    """
+    right = np.diag(confusion)
+    total = confusion.sum(0) + confusion.sum(1)  # 2 TP + FP + FN
+    f1 = 2 * right[total > 0] / total[total > 0]
+    return {"accuracy": float(right.sum() / confusion.sum()), "macro_f1": float(f1.mean())}

@@ -1,0 +1,15 @@
+"""What is done to a model before the loop, which then sees nothing of it."""
+
+from __future__ import annotations
+
+from bigtrain.models.base import Model
+
+
+def apply(model: Model, *, compile: bool) -> None:
+    """Compile the blocks, one by one: they share their code, so the first compilation serves all.
+
+    Data parallelism changes nothing in the module: see `reduction.py`. Sharding comes in here.
+    """
+    if compile:
+        for block in model.blocks:
+            block.compile(dynamic=False)

@@ -1,0 +1,100 @@
+"""`--nproc N`: N processes of this machine, under the environment variables that torchrun sets.
+
+torchrun works as well, but answers every failure with 1; here the exit code is the run's own. No torch at import.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+
+from bigtrain.log import log
+
+EXIT_CODE_FILE = "BIGTRAIN_EXIT_CODE_FILE"
+_GRACE_SECONDS = 30.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def launch(nproc: int, argv: list[str]) -> int:
+    """Run `bigtrain ARGV` in `nproc` processes and return the run's exit code: 5 when one of them was lost.
+
+    Signals are passed on to all; when one fails, the others get a SIGTERM, and a SIGKILL 30 seconds later.
+    """
+    with tempfile.TemporaryDirectory(prefix="bigtrain-") as scratch:
+        codes = Path(scratch) / "code"
+        shared = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(_free_port()),
+            "WORLD_SIZE": str(nproc),
+            "LOCAL_WORLD_SIZE": str(nproc),
+            EXIT_CODE_FILE: str(codes),
+        }
+        children: list[subprocess.Popen[bytes]] = []
+
+        def forward(number: int, frame: FrameType | None) -> None:
+            for child in children:
+                child.send_signal(number)
+
+        before = {number: signal.signal(number, forward) for number in _SIGNALS}
+        try:
+            for rank in range(nproc):
+                environment = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+                # A session of their own: the terminal's Ctrl-C reaches them once, through `forward`.
+                command = [sys.executable, "-m", "bigtrain", *argv]
+                children.append(subprocess.Popen(command, env=environment, start_new_session=True))
+            lost = _wait(children)
+        finally:
+            for child in children:
+                if child.poll() is None:
+                    child.kill()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return _exit_code(children, codes, lost)
+
+
+def _wait(children: list[subprocess.Popen[bytes]]) -> list[int]:
+    """Wait for all, ending the rest some time after the first failure; returns the ranks that something else killed."""
+    lost: list[int] = []
+    terminate_at = kill_at = math.inf
+    while any(child.poll() is None for child in children):
+        now = time.monotonic()
+        failed = [rank for rank, child in enumerate(children) if child.returncode not in (None, 0)]
+        if failed and kill_at == math.inf:
+            lost = [rank for rank in failed if children[rank].returncode < 0]
+            for rank in lost:
+                log.error("process %d of %d was killed by signal %d", rank, len(children), -children[rank].returncode)
+            # A process that left with a code of its own was not alone: the others are on their way out.
+            own_code = all(children[rank].returncode > 1 for rank in failed)
+            terminate_at, kill_at = now + (10.0 if own_code else 1.0), now + _GRACE_SECONDS
+        if now > terminate_at:
+            terminate_at = math.inf
+            for child in children:
+                child.terminate()
+        if now > kill_at:
+            for child in children:
+                child.kill()
+        time.sleep(0.05)
+    return lost
+
+
+def _exit_code(children: list[subprocess.Popen[bytes]], codes: Path, lost: list[int]) -> int:
+    if lost or any(child.returncode < 0 for child in children):
+        return 5
+    said = [codes.with_name(f"{codes.name}.rank{rank}") for rank in range(len(children))]
+    known = [int(path.read_text()) for path in said if path.exists()] + [child.returncode for child in children]
+    # 1 is what a process ends with when another one breaks off under it: the reason is the other's.
+    return next((code for code in known if code > 1), max(known))

@@ -1,0 +1,50 @@
+"""What a run needs: bytes of memory and disk, estimated before anything is allocated."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from bigtrain.models.base import Model, n_parameters
+from bigtrain.parallel.placement import Placement
+from bigtrain.parallel.schema import Precision
+
+STATE_BYTES = 16  # fp32 weight, gradient and two moments of a parameter
+SAVED_BYTES = 12  # fp32 weight and two moments of a parameter
+_CPU_TOKENS = 16384  # larger micro-batches are no faster on a CPU
+
+
+def activation_bytes(model: Model, precision: Precision, *, compiled: bool) -> float:
+    """Memory that a token of a micro-batch needs from forward to backward.
+
+    Counted from what a block keeps for its backward: about ten vectors of the stream's width (inputs of norms in fp32,
+    q, k, v, attention's output) and three of the MLP's, and the head's logits with their fp32 copies.
+    """
+    config = model.config
+    assert config.mlp_dim is not None
+    assert config.vocab_size is not None
+    item = 2 if precision is Precision.bf16 else 4
+    block = config.dim * (8 * item + 8) + config.mlp_dim * 3 * item
+    head = (model.n_labels or config.vocab_size) * (item + (4 if compiled else 8))
+    return 1.2 * (config.n_layers * block + head)
+
+
+def free_bytes(placement: Placement) -> float:
+    """Memory of the device that is free now; of a CPU, this process's share."""
+    if placement.device.type == "cuda":
+        return float(torch.cuda.mem_get_info(placement.device)[0])
+    try:
+        pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # macOS does not say
+        pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return pages / int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def choose_micro_batch(model: Model, rows: int, seq_len: int, placement: Placement, *, compiled: bool) -> int:
+    """The largest divisor of `rows`, the rows of one part of the global batch, that fits into 80 % of free memory."""
+    free = 0.8 * free_bytes(placement) - STATE_BYTES * n_parameters(model)
+    tokens = free / activation_bytes(model, placement.precision, compiled=compiled)
+    if placement.device.type == "cpu":
+        tokens = min(tokens, _CPU_TOKENS)
+    return max(n for n in range(1, rows + 1) if rows % n == 0 and (n == 1 or n * seq_len <= tokens))

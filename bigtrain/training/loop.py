@@ -1,0 +1,294 @@
+"""The training loop: one for every objective, model and number of processes.
+
+Read `Loop.run` from top to bottom: it is the life of a step. Everything it needs comes in built; everything it writes
+goes through `save`, `metrics` and `samples`. What a step does depends on (seed, step) and the weights alone, so a run
+that was stopped, killed or moved goes on with the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from bigtrain.data.loader import Batch, Loader, n_tokens
+from bigtrain.errors import Diverged, Stopped
+from bigtrain.evaluation.evaluator import evaluate
+from bigtrain.models.base import Model
+from bigtrain.objectives.base import Objective
+from bigtrain.parallel.placement import Placement
+from bigtrain.parallel.reduction import Tree, all_reduce, gradients
+from bigtrain.parallel.schema import ParallelConfig, Reduction
+from bigtrain.storage import JsonLines
+from bigtrain.training.optimizers import OptimizerSet
+from bigtrain.training.plan import Plan, State
+from bigtrain.training.progress import Progress
+from bigtrain.training.schedules import Schedule
+from bigtrain.training.schema import TrainConfig
+from bigtrain.training.signals import StopFlag
+
+HIGHER_IS_BETTER = {"accuracy", "macro_f1", "token_accuracy"}
+
+
+class Loop:
+    """One run, from `state.step` to its end."""
+
+    def __init__(
+        self,
+        *,
+        model: Model,
+        objective: Objective,
+        optimizer: OptimizerSet,
+        schedule: Schedule,
+        loader: Loader,
+        evaluation: Sequence[Batch],  # validation data; empty: none
+        config: TrainConfig,
+        parallel: ParallelConfig,
+        placement: Placement,
+        plan: Plan,
+        state: State,
+        save: Callable[[bool], None],  # writes a checkpoint of `state`; whether it is the best so far
+        sample: Callable[[], list[dict[str, str]]],
+        metrics: JsonLines,
+        samples: JsonLines,
+        progress: Progress,
+        flops_per_token: float,
+        peak_flops: float | None,
+    ) -> None:
+        self.model, self.objective, self.optimizer, self.schedule = model, objective, optimizer, schedule
+        self.loader, self.evaluation, self.config, self.placement = loader, evaluation, config, placement
+        self.plan, self.state, self.save, self.sample = plan, state, save, sample
+        self.metrics, self.samples, self.progress = metrics, samples, progress
+        self.flops_per_token, self.peak_flops = flops_per_token, peak_flops
+        self.parameters = optimizer.parameters()
+        self.exact = parallel.reduction is Reduction.exact
+        # Parts of the global batch that this process computes one after the other: (first row, row behind the last).
+        n_parts = parallel.shards if self.exact else placement.world_size
+        size, mine = loader.batch_rows // n_parts, n_parts // placement.world_size
+        self.parts = [((placement.rank * mine + i) * size, (placement.rank * mine + i + 1) * size) for i in range(mine)]
+        self.prefetch = ThreadPoolExecutor(1, "loader")
+        self.fetched: tuple[int, Future[list[list[Batch]]]] | None = None
+        self.stop = StopFlag()
+        self.saved_step = state.step
+        self.first_bad = torch.full((), -1, device=placement.device)  # step whose loss or gradient was not finite
+        self.eval_seconds = self.paused = 0.0  # the last evaluation's; of all evaluations and saves
+        self.spent_before, self.started = state.seconds, time.perf_counter()
+
+    def run(self) -> State:
+        """Train to the end. Raises Stopped after a signal, Diverged when numbers stop being finite; see `State`."""
+        state, config = self.state, self.config
+        self._begin_interval()
+        with self.stop, self.prefetch:
+            while True:
+                state.total_steps = self.plan.total()
+                ended = self._ended()
+                better = False
+                if self._due(config.eval_every_steps, ended) and state.evaluated_step < state.step and len(self.evaluation):
+                    better = self._evaluate()
+                    ended = ended or self._out_of_patience()
+                stopping = self._stopping()
+                if self._due(config.save_every_steps, ended) or better or stopping:
+                    self._save(better, None if stopping else ended)
+                if stopping:
+                    raise Stopped(f"stopped by {self.stop.raised or 'a signal'} at step {state.step}: the same command continues")
+                if ended:
+                    return state
+                loss, norm = self._step()
+                if loss is not None:  # else a signal interrupted the step, which then never happened
+                    if self._due(config.log_every_steps, ended):
+                        self._log(loss, norm)
+                    self._plan_if_measuring()
+
+    # The parts of a step ---------------------------------------------------------------------------------------------
+
+    def _step(self) -> tuple[Tensor | None, Tensor | None]:
+        """Gradient of the global batch, clipping, update. Returns loss and gradient norm, still on the device."""
+        state = self.state
+        parts = self._batches(state.step)
+        micro_batches = [batch for part in parts for batch in part]
+        weight, tokens = self.placement.sum(
+            sum(self.objective.weight(batch) for batch in micro_batches), sum(n_tokens(batch) for batch in micro_batches)
+        )
+        loss = self._gradient(parts, weight)
+        if loss is None:
+            return None, None
+        norm = torch.nn.utils.get_total_norm(gradients(self.parameters))
+        self.first_bad = torch.where((self.first_bad < 0) & ~torch.isfinite(loss + norm), state.step + 1, self.first_bad)
+        if self.placement.device.type == "cpu":
+            self._check_finite()  # on a GPU reading it would wait for the device: done when logging and saving
+        if self.config.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.clip_norm, norm)
+        self.optimizer.set_scale(self.schedule.scale(state.step, self.plan.total()))
+        self.optimizer.step()
+        state.step += 1
+        state.tokens += int(tokens)
+        self.stop.nothing_to_save = False
+        return loss, norm
+
+    def _gradient(self, parts: list[list[Batch]], weight: float) -> Tensor | None:
+        """Leave the gradient of the mean loss over the global batch in `.grad`; None when a signal came in between."""
+        tree, total = Tree(), torch.zeros((), device=self.placement.device)
+        for part in parts:
+            for batch in part:
+                if len(part) > 1 and self._stopping():
+                    self.optimizer.zero_grad()
+                    return None
+                with self.placement.autocast():
+                    loss = self.objective(self.model, self.placement.to_device(batch)) / weight
+                loss.backward()  # type: ignore[no-untyped-call]
+                total = total + loss.detach()
+            if self.exact:
+                tree.push([*gradients(self.parameters), total])
+                self.optimizer.zero_grad()
+                total = torch.zeros_like(total)
+        if not self.exact:
+            all_reduce([*gradients(self.parameters), total], self.placement)
+            return total
+        *summed, total = tree.root(self.placement)
+        for parameter, gradient in zip(self.parameters, summed, strict=True):
+            parameter.grad = gradient
+        return total
+
+    def _batches(self, step: int) -> list[list[Batch]]:
+        """Micro-batches of this process's parts of the global batch; those of the next step are begun in a thread."""
+        future = self.fetched[1] if self.fetched and self.fetched[0] == step else self.prefetch.submit(self._fetch, step)
+        batches = future.result()
+        self.fetched = step + 1, self.prefetch.submit(self._fetch, step + 1)
+        return batches
+
+    def _fetch(self, step: int) -> list[list[Batch]]:
+        rows = self.state.micro_batch_rows
+        pin = self.placement.device.type == "cuda"
+
+        def one(start: int, stop: int) -> Batch:
+            batch = self.loader.batch(step, start, stop)
+            return {name: tensor.pin_memory() for name, tensor in batch.items()} if pin else batch
+
+        return [[one(at, min(at + rows, stop)) for at in range(start, stop, rows)] for start, stop in self.parts]
+
+    # Between steps ---------------------------------------------------------------------------------------------------
+
+    def _due(self, every: int | None, ended: str | None) -> bool:
+        return bool(ended) or (every is not None and self.state.step % every == 0)
+
+    def _stopping(self) -> bool:
+        """Whether any process was told to stop: agreed, so that all leave at the same step."""
+        return self.placement.any(self.stop.raised is not None)
+
+    def _spent(self) -> float:
+        return self.spent_before + time.perf_counter() - self.started
+
+    def _ended(self) -> str | None:
+        """The limit that is reached, if one is."""
+        if self.state.step >= self.plan.total():
+            return self.plan.name()
+        limit = self.config.max_minutes
+        if limit is not None and self.placement.from_lead(self._spent() > 1.1 * 60 * limit):
+            return "max_minutes"
+        return None
+
+    def _out_of_patience(self) -> str | None:
+        patience = self.config.patience_evals
+        return "patience" if patience is not None and self.state.evals_since_best >= patience else None
+
+    def _evaluate(self) -> bool:
+        """Measure the validation data and write samples; whether the metric is the best so far."""
+        self._check_finite()
+        state, began = self.state, time.perf_counter()
+        told_to_stop = lambda: self.stop.raised is not None  # noqa: E731
+        values = evaluate(self.model, self.objective, self.evaluation, self.placement, told_to_stop)
+        if not values:
+            return False
+        state.evaluated_step, state.last_metrics = state.step, values
+        record = {"step": state.step, "tokens": state.tokens, "split": "validation", **values, "seconds": self._spent()}
+        if self.placement.leads:
+            self.metrics.append(record)
+            for sample in self.sample():
+                self.samples.append({"step": state.step, **sample})
+        self.progress.evaluation(record)
+        self.eval_seconds = time.perf_counter() - began
+        self.paused += self.eval_seconds
+        if state.step == 0:
+            return False
+        value = values[self.config.metric]
+        sign = -1 if self.config.metric in HIGHER_IS_BETTER else 1
+        better = state.best is None or sign * value < sign * state.best
+        state.evals_since_best = 0 if better else state.evals_since_best + 1
+        if better:
+            state.best, state.best_step, state.best_metrics = value, state.step, values
+        return better
+
+    def _save(self, better: bool, ended: str | None) -> None:
+        """Write a checkpoint (`save` does not write a step's twice)."""
+        self._check_finite()
+        self.state.stopped_by = ended
+        if self.state.step == self.saved_step and not better:
+            return
+        began = time.perf_counter()
+        self.state.seconds = self._spent()
+        if self.placement.leads:
+            self.state.metrics_bytes, self.state.samples_bytes = self.metrics.size(), self.samples.size()
+            self.save(better)
+        self.placement.wait()
+        self.saved_step = self.state.step
+        self.paused += time.perf_counter() - began
+
+    def _check_finite(self) -> None:
+        """Raises Diverged. Waits for the device."""
+        if (step := int(self.first_bad)) >= 0:
+            raise Diverged(
+                f"the loss or its gradient is not finite in step {step}: nothing of it was saved, the last checkpoint is intact\n"
+                "  remedy: lower optimizer.lr, lengthen schedule.warmup_steps, or look at the data of that step"
+            )
+
+    def _begin_interval(self) -> None:
+        """From here to the next line of metrics; evaluations and saves in between are not training."""
+        self.interval = self._training_clock(), self.state.tokens
+
+    def _training_clock(self) -> float:
+        return time.perf_counter() - self.paused
+
+    def _log(self, loss: Tensor, norm: Tensor | None) -> None:
+        """Write a line of metrics: the one place that waits for the device."""
+        state = self.state
+        value = float(loss)
+        self._check_finite()
+        began, tokens = self.interval
+        rate = (state.tokens - tokens) / max(1e-9, self._training_clock() - began)
+        peak = self.peak_flops and self.peak_flops * self.placement.world_size
+        record = {
+            "step": state.step,
+            "tokens": state.tokens,
+            "split": "train",
+            "loss": value,
+            "lr": self.optimizer.lr,
+            "grad_norm": float(norm) if norm is not None else math.nan,
+            "tokens_per_second": round(rate, 1),
+            "mfu": round(rate * self.flops_per_token / peak, 4) if peak else None,
+            "seconds": self._spent(),
+        }
+        if self.placement.leads:
+            self.metrics.append(record)
+        self.progress.train(record)
+        self._begin_interval()
+
+    def _plan_if_measuring(self) -> None:
+        """With `max_minutes`: time the first steps, then fix the number of steps, on the leading process's clock."""
+        if not self.plan.measuring():
+            return
+        self.placement.synchronise()
+        # A checkpoint holds weights and optimizer, 16 bytes a parameter at most, written and hashed at about 300 MB/s.
+        save_seconds = sum(p.numel() for p in self.parameters) * 16 / 3e8
+        planned = self.plan.measure(self._training_clock(), self._spent(), self.eval_seconds, save_seconds)
+        if planned:
+            self.state.planned_steps, self.state.seconds_per_step = self.placement.from_lead(
+                (self.state.planned_steps, self.state.seconds_per_step)
+            )
+            self.progress.total(self.plan.total())
+            self.progress.message(
+                f"planned {self.plan.total()} steps: {self.state.seconds_per_step:.3g} s a step, {self.config.max_minutes} minutes"
+            )

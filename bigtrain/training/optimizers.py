@@ -1,0 +1,174 @@
+"""Optimizers over a model's parameters: AdamW, Muon with AdamW on the rest, SGD."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bigtrain.models.base import Model
+from bigtrain.training.schema import AdamWConfig, MuonConfig, SGDConfig
+
+# Five quintic steps that pull singular values to 1 (Amsel et al. 2025, "Polar Express", arXiv 2505.16932, with the
+# safety margin of its section 3.4 folded in).
+POLAR_EXPRESS = (
+    (4.0848, -6.8946, 2.9270),
+    (3.9505, -6.3029, 2.6377),
+    (3.7418, -5.5913, 2.3037),
+    (2.8769, -3.1427, 1.2046),
+    (2.8366, -3.0525, 1.2012),
+)
+_STACK_ELEMENTS = 1 << 27  # matrices orthogonalised in one product: bounds the memory of the stack
+
+
+class OptimizerSet:
+    """Several torch optimizers that step as one, with their state as named tensors for the checkpoint."""
+
+    def __init__(self, optimizers: list[torch.optim.Optimizer], names: dict[nn.Parameter, str]) -> None:
+        self.optimizers, self.names = optimizers, names
+        for group in self.groups():
+            group["peak_lr"] = group["lr"]
+
+    def groups(self) -> Iterator[dict[str, Any]]:
+        """Every parameter group."""
+        for optimizer in self.optimizers:
+            yield from optimizer.param_groups
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Every parameter, in the order of the model."""
+        return list(self.names)
+
+    @property
+    def lr(self) -> float:
+        """The current rate of the first group, the one that `optimizer.lr` sets."""
+        return float(next(self.groups())["lr"])
+
+    def set_scale(self, scale: float) -> None:
+        """Set every rate to its peak times `scale`."""
+        for group in self.groups():
+            group["lr"] = group["peak_lr"] * scale
+
+    def step(self) -> None:
+        """Move the weights and forget the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.zero_grad()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """State by `parameter/key`."""
+        return {
+            f"{self.names[parameter]}/{key}": value
+            for optimizer in self.optimizers
+            for parameter, state in optimizer.state.items()
+            for key, value in state.items()
+        }
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `tensors` gave. Raises KeyError for a name that is no parameter."""
+        by_name = {name: parameter for parameter, name in self.names.items()}
+        owner = {p: optimizer for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]}
+        for full_name, value in tensors.items():
+            name, key = full_name.rsplit("/", 1)
+            parameter = by_name[name]
+            owner[parameter].state[parameter][key] = value.to(parameter.device)
+
+
+def _names(model: Model) -> dict[nn.Parameter, str]:
+    return {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def _decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; norms and biases, which set scales, do not."""
+    parameters = list(parameters)
+    groups = [
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def build_adamw(model: Model, config: AdamWConfig) -> OptimizerSet:
+    """torch's fused AdamW over all parameters."""
+    names = _names(model)
+    groups = _decay_groups(names, config.weight_decay)
+    return OptimizerSet([torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)], names)
+
+
+def build_sgd(model: Model, config: SGDConfig) -> OptimizerSet:
+    """torch's SGD over all parameters."""
+    names = _names(model)
+    groups = _decay_groups(names, config.weight_decay)
+    sgd = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
+    return OptimizerSet([sgd], names)
+
+
+def build_muon(model: Model, config: MuonConfig) -> OptimizerSet:
+    """Muon over the matrices of the blocks, AdamW without decay over embedding, head, norms and biases."""
+    names = _names(model)
+    hidden = [p for p in model.hidden_matrices() if p in names]
+    rest = [p for p in names if not any(p is matrix for matrix in hidden)]
+    muon = Muon(hidden, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+    adamw = torch.optim.AdamW(rest, lr=config.adamw_lr, betas=config.betas, eps=config.eps, weight_decay=0.0, fused=True)
+    return OptimizerSet([muon, adamw], names)
+
+
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """The nearest semi-orthogonal matrices, roughly: (N, R, C) -> (N, R, C), all singular values near 1.
+
+    In bf16: the iteration needs the direction, not the digits.
+    """
+    x = matrices.bfloat16()
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) * 1.01 + 1e-7)
+    if transposed := x.size(-2) > x.size(-1):
+        x = x.mT
+    for a, b, c in POLAR_EXPRESS:
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.mT if transposed else x).to(matrices.dtype)
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, then each matrix's update replaced by the nearest semi-orthogonal one.
+
+    Source: Jordan et al. 2024, https://kellerjordan.github.io/posts/muon. A matrix with more rows than columns moves
+    by sqrt(rows / columns) more, which keeps the change of its outputs alike. Matrices of one shape are orthogonalised
+    as one stack.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter], *, lr: float, momentum: float, weight_decay: float) -> None:
+        super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Move every matrix that has a gradient."""
+        for group in self.param_groups:
+            by_shape: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape[tuple(parameter.shape)].append(parameter)
+            for shape, parameters in by_shape.items():
+                at_once = max(1, _STACK_ELEMENTS // (shape[0] * shape[1]))
+                for start in range(0, len(parameters), at_once):
+                    self._move(parameters[start : start + at_once], group)
+
+    def _move(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        for p in parameters:
+            if "momentum" not in self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        momenta = [self.state[p]["momentum"] for p in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
+        updates = orthogonalise(torch.stack(torch._foreach_lerp(gradients, momenta, group["momentum"])))
+        rows, columns = parameters[0].shape
+        if group["weight_decay"]:
+            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        scale = group["lr"] * max(1.0, rows / columns) ** 0.5
+        torch._foreach_add_(parameters, list(updates.unbind()), alpha=-scale)

@@ -1,0 +1,165 @@
+"""A run that is killed, stopped or moved ends with the bits of one that was not."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+from harness import TINY, bits, cli, command, environment, fork, kill_at_random, metrics, newest, run_verb
+
+N_KILLS = int(os.environ.get("BIGTRAIN_TEST_KILLS", "30"))
+RUN = [
+    *TINY,
+    "model.architecture=gpt2",  # LayerNorm
+    "model.dropout=0.1",
+    "optimizer=muon",
+    "train.max_steps=12",
+    "train.save_every_steps=3",
+    "train.eval_every_steps=4",
+    "train.log_every_steps=1",
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def reference(prepared_set, tmp_path_factory):
+    """An uninterrupted run."""
+    run = tmp_path_factory.mktemp("reference") / "run"
+    run_verb("pretrain", [*RUN, f"data.path={prepared_set}", f"run.dir={run}"])
+    return run
+
+
+def stop_after(n_steps, monkeypatch):
+    """Let SIGTERM arrive in step `n_steps` of this process."""
+    from bigtrain.training import loop
+
+    original, count = loop.Loop._gradient, [0]
+
+    def counted(self, *arguments):
+        count[0] += 1
+        if count[0] == n_steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, *arguments)
+
+    monkeypatch.setattr(loop.Loop, "_gradient", counted)
+
+
+@pytest.mark.parametrize("stops", [(2,), (5, 3), (4, 4)])
+def test_stopped_and_continued_equals_uninterrupted(reference, prepared_set, tmp_path, monkeypatch, stops):
+    from bigtrain.errors import Stopped
+
+    words = [*RUN, f"data.path={prepared_set}", f"run.dir={tmp_path / 'run'}"]
+    for steps in stops:
+        with monkeypatch.context() as patch:
+            stop_after(steps, patch)
+            with pytest.raises(Stopped):
+                run_verb("pretrain", words)
+        assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "preempted"
+    run_verb("pretrain", words)
+    assert bits(tmp_path / "run") == bits(reference)
+
+
+def test_random_kills_lose_nothing(reference, prepared_set, tmp_path):
+    draw, killed, number = random.Random(0), 0, 0
+    began = time.monotonic()
+    words = [*RUN, f"data.path={prepared_set}"]
+    assert os.waitpid(fork("pretrain", [*words, f"run.dir={tmp_path / 'warm'}"]), 0)[1] == 0
+    length = time.monotonic() - began
+    expected = bits(reference)
+    while killed < N_KILLS:
+        run = tmp_path / f"run{number}"
+        number += 1
+        for _ in range(6):
+            killed += kill_at_random(fork("pretrain", [*words, f"run.dir={run}"]), length, draw)
+        assert os.waitpid(fork("pretrain", [*words, f"run.dir={run}"]), 0)[1] == 0
+        assert bits(run) == expected, f"run {number} after {killed} kills"
+
+
+def test_a_complete_run_says_so_and_changes_nothing(reference, prepared_set):
+    before = bits(reference), (reference / "result.json").read_bytes()
+    result = run_verb("pretrain", [*RUN, f"data.path={prepared_set}", f"run.dir={reference}"])
+    assert result == json.loads(before[1])
+    assert (bits(reference), (reference / "result.json").read_bytes()) == before
+
+
+def test_micro_batches_change_the_result_by_rounding_only(reference, prepared_set, tmp_path):
+    words = [*RUN, f"data.path={prepared_set}", f"run.dir={tmp_path / 'run'}", "train.micro_batch_rows=2"]
+    run_verb("pretrain", [*words, "device.precision=fp32"])
+    run_verb("pretrain", [*RUN, f"data.path={prepared_set}", f"run.dir={tmp_path / 'whole'}", "device.precision=fp32"])
+    for one, other in zip(metrics(tmp_path / "run"), metrics(tmp_path / "whole"), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=2e-4)
+
+
+def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_used(reference, prepared_set, tmp_path, caplog):
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(reference, run)
+    (run / "status.json").unlink()
+    file = newest(run) / "state" / "optimizer.safetensors"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with caplog.at_level("WARNING", logger="bigtrain"):
+        run_verb("pretrain", [*RUN, f"data.path={prepared_set}", f"run.dir={run}"])
+    assert "damaged checkpoint" in caplog.text
+    assert bits(run) == bits(reference)
+
+
+@pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+def test_signals_through_the_command_line(reference, prepared_set, tmp_path, signal_name):
+    run = tmp_path / "run"
+    words = command("pretrain", *RUN, f"data.path={prepared_set}", f"run.dir={run}")
+    process = subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (run / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    process.send_signal(getattr(signal, signal_name))
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in (0, 75), errors  # 0: it was faster than the signal
+    if process.returncode == 75:
+        assert json.loads((run / "status.json").read_text())["state"] == "preempted"
+    done = cli("pretrain", *RUN, f"data.path={prepared_set}", f"run.dir={run}")
+    assert done.returncode == 0, done.stderr
+    assert bits(run) == bits(reference)
+
+
+def test_a_second_run_in_the_folder_is_refused(prepared_set, tmp_path):
+    from bigtrain.runs import RunFolder
+
+    with RunFolder.open(tmp_path / "run", verb="pretrain"):
+        refused = cli("pretrain", *RUN, f"data.path={prepared_set}", f"run.dir={tmp_path / 'run'}")
+    assert refused.returncode == 7
+    assert str(os.getpid()) in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [("optimizer.lr=0.5", "optimizer.lr"), ("seed=3", "seed"), ("train.batch_rows=4", "train.batch_rows"), ("model.dim=64", "model.dim")],
+)
+def test_another_identity_is_refused_and_named(reference, prepared_set, change, named):
+    from bigtrain.errors import UserError
+
+    status = (reference / "status.json").read_bytes()
+    with pytest.raises(UserError, match=named):
+        run_verb("pretrain", [*RUN, f"data.path={prepared_set}", f"run.dir={reference}", change])
+    assert (reference / "status.json").read_bytes() == status
+
+
+def test_a_folder_continues_from_its_own_config(reference, prepared_set, tmp_path, monkeypatch):
+    from bigtrain.errors import Stopped
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_after(5, patch)
+        with pytest.raises(Stopped):
+            run_verb("pretrain", [*RUN, f"data.path={prepared_set}", f"run.dir={run}"])
+    run_verb("pretrain", [f"run.dir={run}"])  # nothing else named
+    assert bits(run) == bits(reference)

@@ -1,0 +1,135 @@
+"""The loop as a run shows it: what it writes, when it ends, what it refuses to save."""
+
+import json
+
+import pytest
+import torch
+from harness import TINY, metrics, run_verb
+from safetensors.torch import load_file
+
+from bigtrain.errors import Diverged, UserError
+
+RUN = [*TINY, "train.max_steps=8", "train.save_every_steps=4", "train.eval_every_steps=4", "device.precision=fp32"]
+
+
+def pretrain(prepared_set, run, *words):
+    return run_verb("pretrain", [*RUN, f"data.path={prepared_set}", f"run.dir={run}", *words])
+
+
+def test_a_run_learns_and_leaves_its_folder(prepared_set, tmp_path):
+    run = tmp_path / "run"
+    result = pretrain(prepared_set, run, "train.max_steps=40", "optimizer=muon", "train.sample_prompts=[the cat]")
+    lines = metrics(run)
+    validation = [line for line in lines if line["split"] == "validation"]
+    assert validation[-1]["loss"] < 0.8 * validation[0]["loss"]
+    assert [line["step"] for line in validation] == list(range(0, 41, 4))
+    assert [line["step"] for line in lines if line["split"] == "train"] == list(range(1, 41))
+    assert result["val_loss"] == validation[-1]["loss"]
+    assert result["best_val_loss"] == min(line["loss"] for line in validation[1:])
+    assert (result["step"], result["tokens"], result["stopped_by"]) == (40, 40 * 8 * 32, "max_steps")
+    names = {path.name for path in run.iterdir()}
+    assert names >= {"config.yaml", "overrides.yaml", "environment.json", "log.txt", "metrics.jsonl", "status.json"}
+    assert names >= {"result.json", "report.html", "samples.jsonl", "checkpoints"}
+    assert json.loads((run / "status.json").read_text())["state"] == "done"
+    samples = [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
+    assert {sample["step"] for sample in samples} == set(range(0, 41, 4))
+
+
+def test_accumulated_gradients_equal_those_of_the_whole_batch(prepared_set, tmp_path):
+    losses = []
+    for rows in (8, 4, 1):
+        pretrain(prepared_set, tmp_path / str(rows), f"train.micro_batch_rows={rows}", "model.dropout=0.2")
+        losses.append([line["loss"] for line in metrics(tmp_path / str(rows))])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert losses[2] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_dropout_changes_training_and_not_evaluation(prepared_set, tmp_path):
+    pretrain(prepared_set, tmp_path / "a", "model.dropout=0.5", "train.max_steps=1")
+    pretrain(prepared_set, tmp_path / "b", "model.dropout=0.0", "train.max_steps=1")
+    a, b = metrics(tmp_path / "a"), metrics(tmp_path / "b")
+    assert a[0]["loss"] == b[0]["loss"]  # evaluation before the first step
+    assert a[1]["loss"] != b[1]["loss"]
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 8])
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_saved(prepared_set, tmp_path, monkeypatch, step):
+    from bigtrain.objectives.causal import Causal
+
+    original, calls = Causal.__call__, [0]
+
+    def poisoned(self, model, batch):
+        calls[0] += 1
+        loss = original(self, model, batch)
+        return loss * float("nan") if calls[0] == step else loss
+
+    monkeypatch.setattr(Causal, "__call__", poisoned)
+    run = tmp_path / "run"
+    with pytest.raises(Diverged, match=f"step {step}:"):
+        pretrain(prepared_set, run)
+    assert json.loads((run / "status.json").read_text())["state"] == "diverged"
+    for file in run.rglob("*.safetensors"):
+        assert all(tensor.isfinite().all() for tensor in load_file(file).values() if tensor.is_floating_point())
+    assert len(list(run.glob("checkpoints/step-*"))) == (step > 4)
+    monkeypatch.setattr(Causal, "__call__", original)
+    assert pretrain(prepared_set, run)["step"] == 8
+
+
+def test_early_stop_when_nothing_gets_better(prepared_set, tmp_path):
+    words = ["train.patience_evals=2", "train.eval_every_steps=2", "optimizer.lr=1e-12", "train.max_steps=50"]
+    result = pretrain(prepared_set, tmp_path / "run", *words)
+    assert result["stopped_by"] == "patience"
+    assert result["step"] < 50
+    again = pretrain(prepared_set, tmp_path / "run", *words)
+    assert again == result
+
+
+def test_the_best_checkpoint_outlives_the_last_ones(prepared_set, tmp_path):
+    run = tmp_path / "run"
+    pretrain(prepared_set, run, "train.keep_last=1", "train.eval_every_steps=2", "train.max_steps=12", "optimizer.lr=0.05")
+    kept = {path.name for path in run.glob("checkpoints/step-*")}
+    best, latest = ((run / "checkpoints" / name).read_text().strip() for name in ("best", "latest"))
+    assert kept == {best, latest}
+    validation = {line["step"]: line["loss"] for line in metrics(run) if line["split"] == "validation" and line["step"]}
+    assert best == f"step-{min(validation, key=validation.get):08d}"
+    assert latest == "step-00000012"
+
+
+def test_minutes_end_a_run_in_time(prepared_set, tmp_path):
+    words = ["train.max_steps=null", "train.max_minutes=0.06", "schedule=wsd", "schedule.warmup_steps=16", "train.eval_every_steps=null"]
+    result = pretrain(prepared_set, tmp_path / "run", *words, "train.save_every_steps=null")
+    assert result["stopped_by"] == "max_minutes"
+    assert result["step"] > 16
+    assert result["seconds"] < 1.5 * 3.6
+    lines = [line for line in metrics(tmp_path / "run") if line["split"] == "train"]
+    if len(lines) == result["step"]:
+        assert lines[-1]["lr"] < 0.5 * max(line["lr"] for line in lines)  # the schedule knew its end
+
+
+def test_documents_can_be_isolated(prepared_set, tmp_path):
+    pretrain(prepared_set, tmp_path / "a", "train.isolate_documents=true")
+    pretrain(prepared_set, tmp_path / "b", "train.isolate_documents=false")
+    assert metrics(tmp_path / "a")[1]["loss"] != metrics(tmp_path / "b")[1]["loss"]
+
+
+def test_compiled_and_eager_agree(prepared_set, tmp_path):
+    pretrain(prepared_set, tmp_path / "eager", "train.max_steps=3")
+    pretrain(prepared_set, tmp_path / "compiled", "train.max_steps=3", "device.compile=true")
+    torch._dynamo.reset()
+    for a, b in zip(metrics(tmp_path / "eager"), metrics(tmp_path / "compiled"), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["train.seq_len=64"], "train.seq_len=32"),
+        (["train.batch_rows=null", "train.batch_tokens=100"], "train.batch_tokens=96"),
+        (["train.micro_batch_rows=3"], "divisor of 8"),
+        (["model.vocab_size=100"], "model.vocab_size=257"),
+        (["train.metric=bleu"], "loss"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(prepared_set, tmp_path, words, named):
+    with pytest.raises(UserError, match=named):
+        pretrain(prepared_set, tmp_path / "run", *words)
