@@ -22,7 +22,7 @@ from bigtrain.data.fast_encode import BYTE_OF, CHARACTER, Encoder, fast_encoder,
 from bigtrain.data.schema import BPEConfig, BytesConfig, CharsConfig, TrainableTokenizerConfig, WordsConfig
 from bigtrain.errors import UserError
 from bigtrain.log import log
-from bigtrain.storage import write_text
+from bigtrain.storage import write_json, write_text
 
 Ids = NDArray[np.uint32]
 
@@ -31,6 +31,8 @@ UNKNOWN = "<|unk|>"
 
 # Tokens that end a document in the tokenizers people bring, for those that do not say which it is.
 _KNOWN_EOS = (EOS, "</s>", "<|end_of_text|>", "<|im_end|>", "[SEP]")
+_EMPTY: dict[str, Any] = {"added_tokens": [], "normalizer": None, "pre_tokenizer": None}  # what a file may leave out
+
 # A word or a mark, with the blank before it, or another blank; Chinese characters stand alone, having no blanks
 # between words. The pieces of a text, put together, are the text.
 _WORD = r"\p{Han}| ?[\w&&[^\p{Han}]]+| ?[^\w\s]|\s"
@@ -48,8 +50,8 @@ class Tokenizer:
 
     def __init__(self, spec: dict[str, Any], config: dict[str, Any] | None = None) -> None:
         # Padding and truncation in the file would silently cut documents (all-MiniLM's stops at 128 tokens).
-        self.spec = {**spec, "truncation": None, "padding": None}
-        self.config = {key: value for key, value in (config or {}).items() if key in _KEPT}
+        self.spec = {**_EMPTY, **spec, "truncation": None, "padding": None}
+        self.config = {key: config[key] for key in _KEPT if key in config} if config else {}
         self.backend = tokenizers.Tokenizer.from_str(json.dumps(self.spec))
         self.backend.encode_special_tokens = True
         self.eos_id = self._id_of("eos_token")
@@ -61,8 +63,8 @@ class Tokenizer:
         pad_id = self._id_of("pad_token")
         self.pad_id = pad_id if pad_id is not None else self.eos_id if self.eos_id is not None else 0
         unknown = _unknown_token(spec["model"])
-        special = {token["content"]: token["id"] for token in spec["added_tokens"] if token["special"]}
-        self._special_ids = frozenset(id_ for content, id_ in special.items() if content != unknown)
+        special = [token["content"] for token in self.spec["added_tokens"] if token["special"]]
+        self._special_ids = frozenset(self.backend.token_to_id(content) for content in special if content != unknown)
         self._special_text = re.compile("|".join(re.escape(content) for content in special) or r"(?!)")
 
     @classmethod
@@ -93,9 +95,9 @@ class Tokenizer:
         """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json into an existing folder."""
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **self.config}
         special = {key: value for key, value in self.config.items() if key.endswith("_token")}
-        files = {"tokenizer.json": self.spec, "tokenizer_config.json": config, "special_tokens_map.json": special}
-        for name, content in files.items():
-            write_text(folder / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        write_text(folder / "tokenizer.json", json.dumps(self.spec, ensure_ascii=False) + "\n")
+        write_json(folder / "tokenizer_config.json", config)
+        write_json(folder / "special_tokens_map.json", special)
 
     @functools.cached_property
     def vocab_size(self) -> int:
@@ -141,7 +143,8 @@ class Tokenizer:
         for token, id_ in self.spec["model"]["vocab"].items():
             n_bytes[id_] = len(token)  # one character of the byte alphabet each
         for token in added:
-            n_bytes[token["id"]] = 0 if token["special"] else len(token["content"].encode("utf-8"))
+            id_ = self.backend.token_to_id(token["content"])
+            n_bytes[id_] = 0 if token["special"] else len(token["content"].encode("utf-8"))
         return n_bytes
 
     @functools.cached_property
@@ -226,7 +229,7 @@ def _one_token_each(tokens: list[str], pattern: str) -> tokenizers.Tokenizer:
 
 def _unknown_token(model: dict[str, Any]) -> str | None:
     """What stands for text that the vocabulary lacks: the one special token that text may become."""
-    if model["type"] == "Unigram":
+    if model.get("type") == "Unigram":
         return None if model["unk_id"] is None else model["vocab"][model["unk_id"]][0]
     return model.get("unk_token")
 

@@ -15,13 +15,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
 from bench import contest
 from bench.contest import ROOT
 
 # name, architecture, layers, heads, key/value heads, width, MLP width, vocabulary, tokens of a row, rows of a step
 SHAPES = {
-    "gpt2-124m": contest.Shape("gpt2-124m", "gpt2", 12, 12, 12, 768, 3072, 50304, 1024, 64),
-    "llama-1b": contest.Shape("llama-1b", "llama", 16, 32, 8, 2048, 8192, 128256, 2048, 16),
+    "gpt2-124m": contest.Shape("gpt2-124m", "gpt2", 12, 12, 12, 768, 3072, 50304, 1024, 32),
+    "llama-1b": contest.Shape("llama-1b", "llama", 16, 32, 8, 2048, 8192, 128256, 2048, 8),
 }
 TINY_SHAPES = {
     "gpt2-124m": contest.Shape("gpt2-tiny", "gpt2", 2, 4, 4, 64, 256, 512, 32, 4),
@@ -30,15 +31,14 @@ TINY_SHAPES = {
 CONTESTANTS = ("bigtrain", "plain", "trainer")
 
 
-def gpu_tests() -> str:
-    """The closing line of pytest over the tests marked `gpu`."""
+def gpu_tests() -> tuple[bool, str]:
+    """Whether the tests marked `gpu` passed, and pytest's closing line."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", str(ROOT / "tests")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    passed = done.returncode in (0, 5)  # 5: no test is marked
     closing = (done.stdout.strip().splitlines() or [done.stderr.strip()])[-1]
-    print(f"gpu tests: exit code {done.returncode}: {closing}", file=sys.stderr)
-    if done.returncode not in (0, 5):  # 5: no test is marked
-        print(done.stdout[-6000:], file=sys.stderr)
-    return f"{closing} (exit code {done.returncode})"
+    print(closing if passed else done.stdout[-6000:] + done.stderr[-2000:], file=sys.stderr)
+    return passed, closing
 
 
 def matmul_tflops(device: str, n: int) -> float:
@@ -66,7 +66,7 @@ def compete(shape: contest.Shape, setting: contest.Setting, options: argparse.Na
     return {**contest.record(shape, setting, results, table), "matmul_tflops": round(tflops, 3)}
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     contest.add_common(parser, rounds=3, work=str(Path(tempfile.gettempdir()) / "bigtrain-bench"))
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
@@ -76,26 +76,37 @@ def main() -> None:
     parser.add_argument("--seq-len", type=int, help="tokens of a row, instead of the shape's own")
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--no-tests", action="store_true", help="leave out the tests marked gpu")
-    parser.add_argument("--tiny", action="store_true", help="tiny shapes, one round")
+    parser.add_argument("--tiny", action="store_true", help="tiny shapes, one round, not compiled")
     options = parser.parse_args()
-
-    options.work.mkdir(parents=True, exist_ok=True)
     if options.tiny:
-        options.rounds = 1
+        options.rounds, options.no_compile = 1, True
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("no CUDA device here; --device cpu --tiny checks the script")
+    return options
+
+
+def main() -> None:
+    options = arguments()
+    options.work.mkdir(parents=True, exist_ok=True)
     steps = {"warmup": 3, "window": 2, "windows": 2} if options.tiny else {"warmup": 12, "window": 10, "windows": 4}
     setting = contest.Setting(options.device, threads=1 if options.tiny else 8, work=options.work.resolve(), **steps)
     changes = {key: value for key in ("batch_rows", "seq_len") if (value := getattr(options, key))}
+    shapes = TINY_SHAPES if options.tiny else SHAPES
 
-    row: contest.Row = {"gpu_tests": "left out" if options.no_tests else gpu_tests(), "contests": []}
-    text = f"Tests marked gpu: {row['gpu_tests']}\n"
+    complete, closing = (True, "left out") if options.no_tests else gpu_tests()
+    row: contest.Row = {"gpu_tests": closing, "contests": []}
+    text = f"Tests marked gpu: {closing}\n"
     for name in options.shapes:
-        shape = dataclasses.replace((TINY_SHAPES if options.tiny else SHAPES)[name], **changes)
+        shape = dataclasses.replace(shapes[name], **changes)
         result = compete(shape, setting, options)
+        complete &= len(result["summary"]) == len(options.contestants)
         row["contests"].append(result)
         text += f"\n## {shape.name}\n\nbf16 matrix product: {result['matmul_tflops']} TFLOP/s\n\n"
         text += contest.markdown(result["summary"]) + "\n"
+        # After each shape, so that what a time limit cuts off is only the rest.
+        contest.write(options.results, f"train-{options.device}{'-tiny' if options.tiny else ''}", row, text)
     print(text)
-    contest.write(options.results, f"train-{options.device}{'-tiny' if options.tiny else ''}", row, text)
+    sys.exit(0 if complete else 1)
 
 
 if __name__ == "__main__":

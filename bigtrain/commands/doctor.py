@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import bigtrain
 from bigtrain import environment
 from bigtrain.config import folders
-from bigtrain.data.cache import cache_folder
+from bigtrain.data.pipeline import cache_folder
 from bigtrain.errors import UserError
 from bigtrain.units import gib
 
@@ -59,7 +59,7 @@ def show(result: dict[str, Any]) -> None:
         lines[f"cuda:{number}"] = f"{device['name']}, {gib(device['memory_bytes'])}, {bf16}"
     if not result["cuda"]:
         lines["cuda"] = "none"
-    _section("devices", {**lines, "processes talk by": ", ".join(result["distributed"]) or "nothing"})
+    _section("devices", {**lines, "distributed": ", ".join(result["distributed"]) or "none"})
     for device, speed in result["matmul"].items():
         rows = {name: f"{row['gflops']:,.0f} GFLOP/s, worst error {row['error']:.1e}" for name, row in speed.items()}
         _section(f"matrix products on {device} (n=1024; error of n=512 against float64)", rows)
@@ -143,13 +143,13 @@ def _fp32_matmul(fast: bool) -> Iterator[None]:
     """The arithmetic that `device.fp32_matmul` chooses, for a moment."""
     import torch
 
-    cpu, cuda = torch.backends.mkldnn.matmul, torch.backends.cuda.matmul
-    before = cpu.fp32_precision, cuda.fp32_precision  # type: ignore[attr-defined]
-    cpu.fp32_precision, cuda.fp32_precision = ("bf16", "tf32") if fast else ("ieee", "ieee")  # type: ignore[attr-defined]
+    cpu, cuda = torch.backends.mkldnn.matmul, torch.backends.cuda.matmul  # type: ignore[attr-defined]
+    before = cpu.fp32_precision, cuda.fp32_precision
+    cpu.fp32_precision, cuda.fp32_precision = ("bf16", "tf32") if fast else ("ieee", "ieee")
     try:
         yield
     finally:
-        cpu.fp32_precision, cuda.fp32_precision = before  # type: ignore[attr-defined]
+        cpu.fp32_precision, cuda.fp32_precision = before
 
 
 def _gflops(device: torch.device, dtype: torch.dtype, n: int = 1024) -> float:

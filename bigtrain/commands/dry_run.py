@@ -57,5 +57,7 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
             "free_disk_gb": round(shutil.disk_usage(where).free / 1e9, 3),
             "flops_per_token": flops,
             "flops": steps and steps * tokens_per_step * flops,
-            "hours_at_40_percent_of_peak": peak and steps and round(steps * tokens_per_step * flops / (0.4 * peak * placement.world_size) / 3600, 3),
+            "hours_at_40_percent_of_peak": peak
+            and steps
+            and round(steps * tokens_per_step * flops / (0.4 * peak * placement.world_size) / 3600, 3),
         }

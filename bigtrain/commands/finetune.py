@@ -56,9 +56,18 @@ def classifier(loaded: Loaded, placement: Placement) -> Task:
     from bigtrain.training.checkpoint import resolve
 
     config: FinetuneConfig = loaded.config
-    _unused(loaded, "data.files", "data.path", "data.builtin", objective="classify", instead="data.train= and data.validation=")
+    _unused(
+        loaded,
+        "data.files",
+        "data.path",
+        "data.builtin",
+        objective="classify",
+        instead="data.train= and data.validation=",
+    )
     if not config.data.train:
-        raise UserError("objective=classify without data.train=", "a classifier learns from labelled rows", "give data.train=FILE")
+        raise UserError(
+            "objective=classify without data.train=", "a classifier learns from labelled rows", "give data.train=FILE"
+        )
     folder = resolve(Path(config.init_from))
     source, tokenizer = read_config(folder), Tokenizer.load(folder)
     rows = _read(config, config.data.train)
@@ -66,7 +75,11 @@ def classifier(loaded: Loaded, placement: Placement) -> Task:
     # A classifier that learns on keeps the order of its labels: its head has a row for each.
     labels = source.labels if source.labels else sorted(set(rows.labels))
     if len(labels) < 2:
-        raise UserError(f"one label in {config.data.train}: {labels}", "a classifier tells two labels or more apart", "give more rows")
+        raise UserError(
+            f"one label in {config.data.train}: {labels}",
+            "a classifier tells two labels or more apart",
+            "give more rows",
+        )
     model = Decoder.on_meta(source.config, n_labels=len(labels))
     seq_len = row_length(config.train, model)
     training = LabelledRows(rows.texts, rows.numbers(labels), tokenizer, seq_len)
@@ -95,7 +108,9 @@ def _read(config: FinetuneConfig, path: str) -> Rows:
 def _unused(loaded: Loaded, *keys: str, objective: str, instead: str) -> None:
     """Refuse keys that this objective does not read: an option that changes nothing would mislead."""
     if named := [key for key in keys if key in loaded.touched]:
-        raise UserError(f"{named[0]}= with objective={objective}", f"objective={objective} does not read it", f"give {instead}")
+        raise UserError(
+            f"{named[0]}= with objective={objective}", f"objective={objective} does not read it", f"give {instead}"
+        )
 
 
 _TASKS = {"causal": continued_text, "classify": classifier}

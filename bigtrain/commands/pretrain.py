@@ -34,7 +34,9 @@ def build(loaded: Loaded, placement: Placement) -> Task:
 
     config: PretrainConfig = loaded.config
     if config.objective.name != "causal":
-        raise UserError(f"objective={config.objective.name}", "pretrain learns objective=causal", "use bigtrain finetune")
+        raise UserError(
+            f"objective={config.objective.name}", "pretrain learns objective=causal", "use bigtrain finetune"
+        )
     if not config.init_from:
         data = placement.lead_first(lambda: prepared(config.data, config.tokenizer))
         model = config.model.on_meta(data.tokenizer().vocab_size)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bigtrain.models.base import Model
 
 
+DEFAULT_BATCH_ROWS = 32
+
+
 def row_length(train: TrainConfig, model: Model) -> int:
     """`train.seq_len`, or the longest the model is made for. Raises UserError when it is longer than that."""
     longest = model.config.max_seq_len
@@ -33,9 +36,8 @@ def row_length(train: TrainConfig, model: Model) -> int:
 
 def batch_rows(train: TrainConfig, seq_len: int) -> int:
     """Rows of the global batch. Raises UserError when `batch_tokens` is no whole number of rows."""
-    if train.batch_rows is not None:
-        return train.batch_rows
-    assert train.batch_tokens is not None
+    if train.batch_tokens is None:
+        return train.batch_rows or DEFAULT_BATCH_ROWS
     if train.batch_tokens % seq_len:
         raise UserError(
             f"train.batch_tokens={train.batch_tokens} with rows of {seq_len} tokens",

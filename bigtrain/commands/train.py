@@ -1,6 +1,6 @@
 """What `pretrain` and `finetune` share: the composition root of a training run.
 
-    config -> run folder (locked before torch is imported) -> device -> task (data, model, objective) -> the loop
+config -> run folder (locked before torch is imported) -> device -> task (data, model, objective) -> the loop
 """
 
 from __future__ import annotations
@@ -123,15 +123,23 @@ def _continued(folder: RunFolder, loaded: configs.Loaded) -> configs.Loaded:
     mode, saved = ResumeMode(loaded.plain["resume"]["mode"]), folder.saved_config()
     used = folder.checkpoints.is_dir() and any(folder.checkpoints.glob("step-*"))
     if mode is ResumeMode.must and not used:
-        raise UserError(f"resume=must in {folder.path}", "there is no checkpoint to continue from", "begin with resume=auto")
+        raise UserError(
+            f"resume=must in {folder.path}", "there is no checkpoint to continue from", "begin with resume=auto"
+        )
     if mode is ResumeMode.never and (used or saved):
-        raise UserError(f"resume=never in {folder.path}", "the folder holds a run", "choose a new run.dir, or resume=auto")
+        raise UserError(
+            f"resume=never in {folder.path}", "the folder holds a run", "choose a new run.dir, or resume=auto"
+        )
     verb = (folder.saved_status() or {}).get("verb", loaded.verb)
     if verb != loaded.verb:
-        raise UserError(f"run.dir={folder.path}", f"the folder holds a run of `bigtrain {verb}`", "choose another run.dir")
+        raise UserError(
+            f"run.dir={folder.path}", f"the folder holds a run of `bigtrain {verb}`", "choose another run.dir"
+        )
     if used and saved is None:
         raise UserError(
-            f"run.dir={folder.path}", "it holds checkpoints, but no config.yaml to continue them with", "restore that file"
+            f"run.dir={folder.path}",
+            "it holds checkpoints, but no config.yaml to continue them with",
+            "restore that file",
         )
     return configs.continued(saved, loaded) if used and saved else loaded
 
@@ -153,7 +161,9 @@ def _train(
     config, place = loaded.config, path / "checkpoints"
     _check_metric(config.train.metric, task.objective.metric_names)
     part_rows = rows_of_a_part(task, config, placement)
-    now = identity(_settled(loaded.plain, placement), data_fingerprint=task.fingerprint, tokenizer_hash=task.tokenizer.hash)
+    now = identity(
+        _settled(loaded.plain, placement), data_fingerprint=task.fingerprint, tokenizer_hash=task.tokenizer.hash
+    )
     start = placement.from_lead(checkpoints.newest(place) if placement.leads else None)
     state = State(**start.counters()) if start else State()
     if start:
@@ -252,7 +262,9 @@ def rows_of_a_part(task: Task, config: Any, placement: Placement) -> int:
     parts = config.parallel.shards if exact else placement.world_size
     named = f"parallel.shards={parts}" if exact else f"{parts} processes"
     if exact and parts % placement.world_size:
-        raise UserError(f"{placement.world_size} processes with {named}", "the processes must divide the shards", "change one")
+        raise UserError(
+            f"{placement.world_size} processes with {named}", "the processes must divide the shards", "change one"
+        )
     if task.batch_rows % parts:
         raise UserError(
             f"a global batch of {task.batch_rows} rows with {named}",
@@ -271,7 +283,11 @@ def rows_of_a_part(task: Task, config: Any, placement: Placement) -> int:
 
 def _check_metric(metric: str, known: tuple[str, ...]) -> None:
     if metric not in known:
-        raise UserError(f"train.metric={metric}", "the metric must be one that the evaluation gives", f"choose among {', '.join(known)}")
+        raise UserError(
+            f"train.metric={metric}",
+            "the metric must be one that the evaluation gives",
+            f"choose among {', '.join(known)}",
+        )
 
 
 def _micro_batch(part_rows: int, model: Model, task: Task, config: Any, state: State, placement: Placement) -> int:
@@ -300,7 +316,9 @@ def _is_complete(folder: RunFolder, state: State, plan: Any) -> bool:
     status = folder.saved_status() or {}
     if status.get("state") != "done" or status.get("step") != state.step or not (folder.path / "result.json").is_file():
         return False
-    return state.step >= plan.total() or (state.stopped_by in ("patience", "max_minutes") and state.total_steps == plan.total())
+    return state.step >= plan.total() or (
+        state.stopped_by in ("patience", "max_minutes") and state.total_steps == plan.total()
+    )
 
 
 def _already_complete(path: Path) -> dict[str, Any]:
@@ -329,10 +347,12 @@ def _samples(model: Model, task: Task, config: Any, placement: Placement) -> lis
     prompts = [task.tokenizer.encode(prompt) for prompt in config.train.sample_prompts]
     model.eval()
     with placement.autocast():
-        texts = generate(model, prompts, max_new_tokens=config.train.sample_tokens, seed=config.seed, tokenizer=task.tokenizer)
+        completions = generate(
+            model, prompts, max_new_tokens=config.train.sample_tokens, seed=config.seed, tokenizer=task.tokenizer
+        )
     model.train()
-    pairs = zip(config.train.sample_prompts, texts, strict=True)
-    return [{"prompt": prompt, "text": text} for prompt, text in pairs]
+    pairs = zip(config.train.sample_prompts, completions, strict=True)
+    return [{"prompt": prompt, "text": completion.text} for prompt, completion in pairs]
 
 
 def _result(state: State, parameters: int, path: Path) -> dict[str, Any]:

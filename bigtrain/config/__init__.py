@@ -6,12 +6,12 @@
     fields.py     the dataclasses as a tree of dotted keys
     values.py     a plain nested dict, checked against that tree and turned into the dataclasses
     suggest.py    unknown keys: which one was meant
-    load.py       the order of it all: `load`, `from_plain`, `continued`
+    loading.py    the order of it all: `load`, `from_plain`, `continued`
     sweep.py      `--multirun`
 
 Nothing here imports torch; Hydra and OmegaConf are imported inside the functions that need them.
 """
 
-from bigtrain.config.load import Loaded, continued, flat, from_plain, load, read_yaml, to_yaml
+from bigtrain.config.loading import Loaded, continued, flat, from_plain, load, read_yaml, to_yaml
 
 __all__ = ["Loaded", "continued", "flat", "from_plain", "load", "read_yaml", "to_yaml"]

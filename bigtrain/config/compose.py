@@ -1,4 +1,4 @@
-"""The one place that asks Hydra to compose: YAML files and group choices in, a plain tree and where it came from out."""
+"""The one place that asks Hydra to compose: YAML files and choices of groups in, a plain tree and its files out."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from bigtrain.config import folders
 from bigtrain.config.fields import Plain
 from bigtrain.errors import UserError
 
+_LOOK = "look at the `defaults:` of your files"
+
 
 @dataclass(frozen=True)
 class Composition:
@@ -27,7 +29,7 @@ class Composition:
     searched: tuple[Path, ...]
 
     def where(self, key: str) -> str:
-        """" (FILE, line N)" of the file that sets a dotted key; "" where none does."""
+        """ " (FILE, line N)" of the file that sets a dotted key; "" where none does."""
         with _hydra(list(self.searched)) as loader:
             from hydra.types import RunMode
 
@@ -39,7 +41,7 @@ class Composition:
             if path is not None and (not package or below != key):
                 line = _line(path, below.split("."))
                 if line is not None:
-                    return f" ({folders.shown(path)}, line {line})"
+                    return f" ({folders.shown(path)}, line {line}{folders.way_out(path)})"
         return ""
 
 
@@ -69,21 +71,26 @@ def compose(name: str, groups: Mapping[str, str | None], searched: list[Path]) -
     except (HydraException, OmegaConfBaseException, OSError, UnicodeError, yaml.YAMLError) as error:
         raise _composition_error(name, groups, error) from error
     except RecursionError:
-        raise UserError(f"--config-name {name}", "a config must not include itself", "look at the `defaults:` of your files") from None
+        raise UserError(_given(name, groups), "a config must not include itself", _LOOK) from None
     tree = OmegaConf.to_container(config, resolve=False)
     assert isinstance(tree, dict)
-    choices = {str(key): value for key, value in config.hydra.runtime.choices.items() if not str(key).startswith("hydra/")}
-    return Composition({str(key): value for key, value in tree.items() if key != "hydra"}, choices, name, tuple(overrides), tuple(searched))
+    del tree["hydra"]
+    choices = {key: option for key, option in config.hydra.runtime.choices.items() if not key.startswith("hydra/")}
+    return Composition({str(key): node for key, node in tree.items()}, choices, name, tuple(overrides), tuple(searched))
+
+
+def _given(name: str, groups: Mapping[str, str | None]) -> str:
+    return " ".join([name, *(f"{group}={option}" for group, option in groups.items())])
 
 
 def _composition_error(name: str, groups: Mapping[str, str | None], error: Exception) -> UserError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and "provider=" not in line]
-    given = " ".join([name, *(f"{group}={option}" for group, option in groups.items())])
+    given = _given(name, groups)
     if isinstance(error, yaml.YAMLError):
         return UserError(given, f"config files are YAML: {', '.join(lines)}", "mend the file at that line")
     if isinstance(error, UnicodeError):
         return UserError(given, f"config files are UTF-8 text: {lines[0]}", "save the file as UTF-8")
-    return UserError(given, lines[0] if lines else type(error).__name__, " ".join(lines[1:]) or "look at the `defaults:` of your files")
+    return UserError(given, lines[0] if lines else type(error).__name__, " ".join(lines[1:]) or _LOOK)
 
 
 @contextlib.contextmanager
@@ -113,7 +120,7 @@ def register_packaged() -> None:
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
     class PackagedConfigs(SearchPathPlugin):
-        """What `hydra.searchpath` adds comes below the packaged root configs and so cannot shadow them; a plugin can."""
+        """Last in the search path, so that every file of the user's folder shadows the packaged one."""
 
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
             search_path.append(provider="bigtrain", path=f"file://{folders.packaged()}")
@@ -142,5 +149,5 @@ def function_refused(text: str, where: str) -> UserError:
     return UserError(
         f"{text}{where}",
         "`${...}` holds the name of another key, such as ${model.dim}; functions and the environment are out of reach",
-        "write the value itself, or give it as KEY=VALUE on the command line (`\\${` in YAML stands for the characters)",
+        "write the value itself, or give it as KEY=VALUE; in YAML `\\${` stands for the characters",
     )

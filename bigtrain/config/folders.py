@@ -62,16 +62,22 @@ def options(folders: list[Path], group: str) -> dict[str, Path]:
 
 
 def doc(path: Path) -> str:
-    """The one line of documentation that a config file begins with."""
+    """The one line of documentation that a config file begins with (below `# @package`, which Hydra wants first)."""
     with open(path, encoding="utf-8", errors="replace") as file:
-        line = file.readline().strip()
-    return line.lstrip("# ") if line.startswith("#") and not line.startswith("# @") else ""
+        first = next((line for line in file if not line.startswith("# @")), "")
+    return first.lstrip("# ").strip() if first.startswith("#") else ""
 
 
 def shown(path: Path) -> str:
     """A path as people read it: relative where it lies below the current folder."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def way_out(path: Path) -> str:
+    """What to add to an error in a file that nobody named: ./configs may belong to something else."""
+    named = os.environ.get(ENVIRONMENT) is not None or not path.is_relative_to(Path("configs").resolve())
+    return "" if named or path.is_relative_to(packaged()) else f"; {ENVIRONMENT}= leaves ./configs out"
 
 
 def unknown_option(folders: list[Path], group: str, option: str) -> UserError:
@@ -81,7 +87,7 @@ def unknown_option(folders: list[Path], group: str, option: str) -> UserError:
     return UserError(
         f"{group}={option}",
         f"{group} has these options: {', '.join(there)}",
-        f"did you mean {group}={near[0]}?" if near else f"choose one, or put a file {group}/{option}.yaml into your config folder",
+        f"did you mean {group}={near[0]}?" if near else f"choose one, or add {group}/{option}.yaml to your configs",
     )
 
 

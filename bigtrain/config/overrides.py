@@ -1,21 +1,21 @@
 """KEY=VALUE: the type of the key decides what the value means.
 
-Text and paths are verbatim. A list of texts is `[a b, "c,d"]`, and anything else is a list of one. Numbers, booleans and
-lists of numbers follow Hydra's grammar. Under --multirun an unquoted comma sweeps.
+Text and paths are verbatim. A list of texts is `[a b, "c,d"]`, and anything else is a list of one. Numbers, booleans
+and lists of numbers follow Hydra's grammar. Under --multirun an unquoted comma sweeps.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum
 from typing import Any, get_args, get_origin
 
 from bigtrain.config.fields import without_none
 from bigtrain.errors import UserError
 
 _KEY = re.compile(r"[\w-]+(?:[./@][\w-]+)*")
-_ELEMENT = re.compile(r"""\s*(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:[^'\\]|\\.)*)')\s*(?:,|$)|(?P<bare>[^,]*)(?:,|$)""", re.DOTALL)
+_QUOTED = r"""\s*(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:[^'\\]|\\.)*)')\s*"""
+_ELEMENT = re.compile(rf"(?:{_QUOTED}|(?P<bare>[^,]*))(?:,|\Z)", re.DOTALL)
 _ESCAPED = re.compile(r"((?:\\\\)*)\\\$\{")
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
@@ -37,11 +37,13 @@ def split(line: str) -> Override:
     try:
         line.encode()
     except UnicodeEncodeError:
-        raise UserError(repr(line), "values are UTF-8", "give the value in UTF-8; rename the file where it is a path") from None
+        remedy = "give the value in UTF-8; rename the file where it is a path"
+        raise UserError(repr(line), "values are UTF-8", remedy) from None
     if key.startswith("~"):
         raise UserError(line, "keys cannot be removed, only set", f"give {key[1:]}=null")
     if not equals:
-        raise UserError(line, "settings are KEY=VALUE, options begin with --", f"give {line}=VALUE; `bigtrain configs` lists the keys")
+        remedy = f"give {line}=VALUE; `bigtrain configs` lists the keys"
+        raise UserError(line, "settings are KEY=VALUE, options begin with --", remedy)
     if key[-1:] in ("<", ">", "!"):
         raise UserError(line, "settings are KEY=VALUE, cut at the first `=`", f"give {key[:-1]}='{key[-1]}={text}'")
     if not _KEY.fullmatch(key.lstrip("+")):
@@ -107,7 +109,8 @@ def _grammar(override: Override) -> Any:
     except HydraException:
         return override.text
     if parsed.is_sweep_override():
-        raise UserError(str(override), "one run takes one value of each key", "add -m (--multirun) to run once for each value")
+        remedy = "add -m (--multirun) to run once for each value"
+        raise UserError(str(override), "one run takes one value of each key", remedy)
     return _primitive(parsed.value())
 
 
@@ -127,9 +130,7 @@ def escape(value: Any) -> Any:
     """Text in which `${` means just that to OmegaConf."""
     if isinstance(value, str):
         return _INTERPOLATION.sub(r"\1\1\\${", value)
-    if isinstance(value, list):
-        return [escape(item) for item in value]
-    return {key: escape(item) for key, item in value.items()} if isinstance(value, dict) else value
+    return [escape(item) for item in value] if isinstance(value, list) else value
 
 
 def unescape(value: Any) -> Any:
@@ -146,7 +147,9 @@ def to_hydra(override: Override, hint: Any) -> str:
         text = ",".join("null" if optional and each == "null" else _quoted(each) for each in elements(override.text))
     elif is_texts(hint):
         lists = re.split(r"(?<=\])\s*,\s*(?=\[)", override.text.strip())  # [a,b],[c]: two lists
-        values = [texts(each) for each in lists] if lists[0].startswith("[") else [[each] for each in elements(override.text)]
+        if not lists[0].startswith("["):
+            lists = elements(override.text)
+        values = [texts(each) for each in lists]
         text = ",".join("[" + ",".join(map(_quoted, value)) + "]" for value in values)
     else:
         text = override.text
@@ -170,7 +173,7 @@ def _typed(value: Any) -> str:
         return "[" + ",".join(_listed(item) for item in value) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{_listed(item)}" for key, item in value.items()) + "}"
-    return value.name if isinstance(value, Enum) else str(value)
+    return str(value)
 
 
 def _listed(value: Any) -> str:

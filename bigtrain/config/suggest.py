@@ -1,4 +1,4 @@
-"""Unknown keys: which one was meant. Other tools' names are known here only to answer with ours; there are no aliases."""
+"""Unknown keys: which one was meant. Names from elsewhere are answered with ours; there are no aliases."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bigtrain.errors import UserError
 from bigtrain.schema import CHOICES, ROOTS
 
 _BATCH = "train.batch_rows=ROWS or train.batch_tokens=TOKENS: the global batch, at any number of processes"
+_ACCUMULATION = "there is none: the batch is global, and train.micro_batch_rows=ROWS is what is computed at once"
 _PRECISION = "device.precision=bf16 or device.precision=fp32"
 _NO_TRACKER = "there is none: metrics are in the run folder, in metrics.jsonl and report.html"
 _NO_ADAPTER = "there is none: finetune moves every weight"
@@ -63,8 +64,8 @@ FOREIGN: dict[str, str] = {
     "batch_size": _BATCH,
     "train_batch_size": _BATCH,
     "global_batch_size": _BATCH,
-    "gradient_accumulation_steps": "there is none: the batch is global, and train.micro_batch_rows=ROWS says how much is computed at once",
-    "grad_accum_steps": "there is none: the batch is global, and train.micro_batch_rows=ROWS says how much is computed at once",
+    "gradient_accumulation_steps": _ACCUMULATION,
+    "grad_accum_steps": _ACCUMULATION,
     "grad_clip": "train.clip_norm=NORM",
     "max_grad_norm": "train.clip_norm=NORM",
     "gradient_clip_val": "train.clip_norm=NORM",
@@ -154,7 +155,8 @@ def unknown_key(verb: str, node: Plain, override: Override, where: str = "") -> 
         rule = f"{section} has no key `{leaf}`; it has {', '.join(there) or 'none'}"
     else:
         rule = f"bigtrain {verb} has no key `{override.key}`"
-    return UserError(given, rule, _meant(verb, node, override) or f"`bigtrain configs {_section(verb, override.key)}` lists the keys")
+    remedy = _meant(verb, node, override) or f"`bigtrain configs {_section(verb, override.key)}` lists the keys"
+    return UserError(given, rule, remedy)
 
 
 def _section(verb: str, key: str) -> str:

@@ -27,12 +27,12 @@ _BOUNDS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 }
 
 
-class _Mismatch(Exception):
+class _MismatchError(Exception):
     """A value does not have the type of its key."""
 
 
 def conform(verb: str, node: Plain, where: Where) -> Plain:
-    """The config of a verb with every key present, each value checked and in its plain form; `???` where one is missing.
+    """The config of a verb with every key present, each value checked and in plain form; `???` where one is missing.
 
     Raises UserError that names key, value, the expected type or bound and, through `where`, the file.
     """
@@ -70,23 +70,26 @@ def _leaf(key: Key, value: Any, where: Where) -> Any:
     """One value in its plain form, or the error for it."""
     if value == REQUIRED and (key.required or without_none(key.hint)[0] is not str):
         return REQUIRED  # for text with a default, `???` is text like any other
-    given = f"{key.name}={_shown(value)}{where(key.name)}"
+
+    def error(rule: str, remedy: str) -> UserError:
+        return UserError(f"{key.name}={_shown(value)}{where(key.name)}", f"{key.name} {rule}", remedy)
+
     try:
-        value = _fit(key.hint, value)
-    except _Mismatch:
-        raise UserError(given, f"{key.name} is {describe(key.hint)}", _remedy(key, value)) from None
-    numbers = [number for number in (value if isinstance(value, list) else [value]) if isinstance(number, float)]
+        fitted = _fit(key.hint, value)
+    except _MismatchError:
+        raise error(f"is {describe(key.hint)}", _remedy(key, value)) from None
+    numbers = [number for number in (fitted if isinstance(fitted, list) else [fitted]) if isinstance(number, float)]
     if not all(map(math.isfinite, numbers)):
-        raise UserError(given, f"{key.name} is a finite number", f"give a number for {key.name}")
+        raise error("is a finite number", f"give a number for {key.name}")
     for name, bound in key.field.metadata.get("bounds", {}).items():
         words, holds = _BOUNDS[name]
-        if value is not None and not holds(value, bound):
-            raise UserError(given, f"{key.name} must be {words} {bound}", f"give a value {words} {bound} ({key.field.metadata['meaning']})")
-    return value
+        if fitted is not None and not holds(fitted, bound):
+            raise error(f"must be {words} {bound}", f"give a value {words} {bound} ({key.field.metadata['meaning']})")
+    return fitted
 
 
 def _fit(hint: Any, value: Any) -> Any:
-    """The value as the type wants it, in plain form; raises _Mismatch."""
+    """The value as the type wants it, in plain form; raises _MismatchError."""
     hint, optional = without_none(hint)
     origin, arguments = get_origin(hint), get_args(hint)
     if value is None and optional:
@@ -105,14 +108,14 @@ def _fit(hint: Any, value: Any) -> Any:
         if isinstance(value, bool):
             return value
     elif hint is int:
-        if isinstance(value, int | float) and not isinstance(value, bool) and value == math.floor(value):
-            return int(value)
+        if (type(value) is int) or (isinstance(value, float) and value.is_integer()):
+            return int(value)  # 1e9 as well
     elif hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if type(value) in (int, float):
             return float(value)
     elif hint is str and (isinstance(value, str) or type(value) is int):
         return str(value)
-    raise _Mismatch
+    raise _MismatchError
 
 
 def _remedy(key: Key, value: Any) -> str:
@@ -151,7 +154,10 @@ def _missing(verb: str, key: Key) -> UserError:
 
 
 def build(verb: str, node: Plain) -> Any:
-    """The verb's dataclass for a config that has passed `conform`. Raises UserError for what is missing or does not go together."""
+    """The verb's dataclass for a config that has passed `conform`.
+
+    Raises UserError where a value is missing, or two do not go together.
+    """
     require(verb, node)
     config = _construct(ROOTS[verb], node)
     _check(config)

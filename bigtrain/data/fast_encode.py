@@ -7,7 +7,7 @@ bytes, characters                                 one table look-up per unit, in
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -49,12 +49,12 @@ def keeps_every_byte(spec: dict[str, Any]) -> bool:
     """Whether the tokens of a text, put together, are exactly its UTF-8 bytes: byte-level BPE on text as it is."""
     steps = _steps(spec)
     return (
-        spec["model"]["type"] == "BPE"
+        spec["model"].get("type") == "BPE"
         and spec["normalizer"] is None
         and BYTE_OF.keys() <= spec["model"]["vocab"].keys()
         and any(step["type"] == "ByteLevel" for step in steps)
         and all(
-            (step["type"] == "ByteLevel" and not step["add_prefix_space"])
+            (step["type"] == "ByteLevel" and not step.get("add_prefix_space", True))
             or (step["type"] == "Split" and step["behavior"] != "Removed")
             or step["type"] == "Digits"
             for step in steps
@@ -95,7 +95,7 @@ def _byte_table(spec: dict[str, Any]) -> Encoder | None:
 
 def _character_table(spec: dict[str, Any]) -> Encoder | None:
     model, steps = spec["model"], _steps(spec)
-    if model["type"] != "WordLevel" or len(steps) != 1 or steps[0]["type"] != "Split":
+    if model.get("type") != "WordLevel" or len(steps) != 1 or steps[0]["type"] != "Split":
         return None
     step, unknown = steps[0], model["vocab"].get(model["unk_token"])
     if step["pattern"] != {"Regex": CHARACTER} or step["behavior"] != "Isolated" or step["invert"] or unknown is None:
@@ -111,7 +111,7 @@ def _tiktoken(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> Encoder | 
     pattern, special = _pattern(spec), {token["content"]: token["id"] for token in spec["added_tokens"]}
     if pattern is None or spec["normalizer"] not in (None, {"type": "NFC"}):
         return None
-    ranks = _ranks(spec, special.keys())
+    ranks = _ranks(spec, special)
     if ranks is None or not _splits_alike(pattern, backend):
         return None
     encoding = tiktoken.Encoding("bigtrain", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
@@ -132,11 +132,11 @@ def _tiktoken(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> Encoder | 
 def _pattern(spec: dict[str, Any]) -> str | None:
     """The regular expression that cuts text into words, if it is one whose meaning is the same in both libraries."""
     *split, last = _steps(spec) or [{"type": None}]
-    if last["type"] != "ByteLevel" or last["add_prefix_space"]:
+    if last["type"] != "ByteLevel" or last.get("add_prefix_space", True):
         return None
     if not split:
-        return GPT2 if last["use_regex"] else None
-    if len(split) > 1 or last["use_regex"]:
+        return GPT2 if last.get("use_regex", True) else None
+    if len(split) > 1 or last.get("use_regex", True):
         return None
     for pattern in (GPT2, LLAMA3, QWEN2):
         if split[0] == {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}:
@@ -144,7 +144,7 @@ def _pattern(spec: dict[str, Any]) -> str | None:
     return None
 
 
-def _ranks(spec: dict[str, Any], special: Any) -> dict[bytes, int] | None:
+def _ranks(spec: dict[str, Any], special: Collection[str]) -> dict[bytes, int] | None:
     """Bytes of each token -> id, if merging by lowest id (tiktoken) is merging by the list of merges (tokenizers).
 
     tiktoken joins the neighbours whose union has the lowest id; tokenizers joins the pair that stands first in the
@@ -153,7 +153,7 @@ def _ranks(spec: dict[str, Any], special: Any) -> dict[bytes, int] | None:
     """
     model = spec["model"]
     settings = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
-    if model["type"] != "BPE" or any(model.get(setting) for setting in settings):
+    if model.get("type") != "BPE" or any(model.get(setting) for setting in settings):
         return None
     vocab = {token: id_ for token, id_ in model["vocab"].items() if token not in special}
     pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]

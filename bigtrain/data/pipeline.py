@@ -1,4 +1,4 @@
-"""Raw text -> a prepared set: in a folder of the user's choice, or in a cache that knows what it has prepared before."""
+"""Raw text -> a prepared set: in a folder of the user's choice, or in a cache that knows what is there already."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bigtrain.data.schema import AutoTokenizerConfig, BPEConfig, DataConfig, FileTokenizerConfig, TokenizerConfig
+from bigtrain.data.schema import (
+    AutoTokenizerConfig,
+    BPEConfig,
+    DataConfig,
+    FileTokenizerConfig,
+    TokenizerConfig,
+    TrainableTokenizerConfig,
+)
 from bigtrain.data.shards import FORMAT, PreparedSet, ShardWriter
 from bigtrain.data.sources import Document, Source, find, read, readable
 from bigtrain.data.split import PARTS, Split
@@ -39,6 +46,7 @@ def prepare(data: DataConfig, tokenizer_config: TokenizerConfig, output: Path) -
         raise UserError(
             f"data.path={data.path}", "a prepared set is not prepared again", "name raw text with data.files=[GLOB,...]"
         )
+    output = output.expanduser().resolve()
     work = _Work.plan(data, tokenizer_config)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         return _already_there(work, output)
@@ -54,7 +62,7 @@ def prepared(data: DataConfig, tokenizer_config: TokenizerConfig, tokenizer: Tok
     UserError for bad input, and where the set of `data.path` was made with another tokenizer.
     """
     if data.path:
-        found = PreparedSet.open(Path(data.path))
+        found = PreparedSet.open(Path(data.path).expanduser())
         _check_tokenizer(found, tokenizer_config, tokenizer)
         return found
     work = _Work.plan(data, tokenizer_config, tokenizer)
@@ -79,8 +87,7 @@ class _Work:
     data: DataConfig
     sources: list[Source]
     stamps: list[tuple[int, int]]  # size and time of change of each source
-    tokenizer_config: TokenizerConfig
-    tokenizer: Tokenizer | None  # given; None: to be trained on the training text
+    tokenizer: Tokenizer | TrainableTokenizerConfig  # given, or to be trained on the training text
     settings: dict[str, Any]
     fingerprint: str
 
@@ -88,17 +95,14 @@ class _Work:
     def plan(cls, data: DataConfig, tokenizer_config: TokenizerConfig, tokenizer: Tokenizer | None = None) -> _Work:
         """Find and hash the input. Raises UserError."""
         sources = find(data)
-        if tokenizer is None and isinstance(tokenizer_config, FileTokenizerConfig):
-            tokenizer = Tokenizer.load(Path(tokenizer_config.path or ""))
-        if isinstance(tokenizer_config, AutoTokenizerConfig):
-            tokenizer_config = BPEConfig()
+        chosen = tokenizer or _choose(tokenizer_config)
         settings = {
             "text_field": data.text_field if any(source.format == "jsonl" for source in sources) else None,
             "validation_fraction": data.validation_fraction,
             "split_by": str(data.split_by),
-            "tokenizer": {"name": "file", "hash": tokenizer.hash, "eos_id": tokenizer.eos_id}
-            if tokenizer
-            else asdict(tokenizer_config),
+            "tokenizer": {"name": "file", "hash": chosen.hash, "eos_id": chosen.eos_id}
+            if isinstance(chosen, Tokenizer)
+            else asdict(chosen),
         }
         stamps, content = [], []
         for source in sources:
@@ -107,7 +111,7 @@ class _Work:
                 content.append((source.format, sha256(source.path)))
         everything = json.dumps([FORMAT, settings, content], sort_keys=True)
         fingerprint = hashlib.sha256(everything.encode("utf-8")).hexdigest()
-        return cls(data, sources, stamps, tokenizer_config, tokenizer, settings, fingerprint)
+        return cls(data, sources, stamps, chosen, settings, fingerprint)
 
     def into(self, final: Path) -> tuple[PreparedSet, bool]:
         """The set in the folder `final`, and whether it is new: another process may have been there first."""
@@ -118,6 +122,7 @@ class _Work:
                 try:
                     with new_folder(final) as folder:
                         until_renamed.enter_context(_locked(folder))
+                        folder.mkdir(exist_ok=True)  # should another process have removed it before it was locked
                         self._write(folder)
                 except OSError as error:
                     if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) or not final.is_dir():
@@ -132,7 +137,9 @@ class _Work:
     def _write(self, folder: Path) -> None:
         start = time.perf_counter()
         split = Split.choose(self.documents(), self.data.split_by, self.data.validation_fraction)
-        tokenizer = self.tokenizer or train(self.tokenizer_config, split.training_text(self.documents()))
+        tokenizer = self.tokenizer
+        if not isinstance(tokenizer, Tokenizer):
+            tokenizer = train(tokenizer, split.training_text(self.documents()))
         writer = ShardWriter(folder, tokenizer)
         for batch in _batches(split.apply(self.documents())):
             for part in PARTS:
@@ -154,7 +161,18 @@ class _Work:
                     raise UserError(
                         f"{source.path}: changed while it was read", "input keeps still", "run the command again"
                     )
-        log.info("prepared %d files in %.1f s", len(self.sources), time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        log.info("%d files, %d documents, %d tokens in %.1f s", len(self.sources), *writer.totals(), seconds)
+
+
+def _choose(config: TokenizerConfig) -> Tokenizer | TrainableTokenizerConfig:
+    """The tokenizer of a file, or the config of one to be trained: byte-level BPE where nothing is asked for."""
+    match config:
+        case FileTokenizerConfig():
+            return Tokenizer.load(Path(config.path or ""))
+        case AutoTokenizerConfig():
+            return BPEConfig()
+    return config
 
 
 def _stamp(source: Source) -> tuple[int, int]:
@@ -196,8 +214,8 @@ def _already_there(work: _Work, output: Path) -> PreparedSet:
 
 def _check_tokenizer(found: PreparedSet, config: TokenizerConfig, tokenizer: Tokenizer | None) -> None:
     """Refuse a set made with another tokenizer than the one that was asked for, if one was. Raises UserError."""
-    own, asked = found.manifest["tokenizer"], "the checkpoint's tokenizer"
-    made_with = found.manifest["settings"]["tokenizer"]
+    own, made_with = found.manifest["tokenizer"], found.manifest["settings"]["tokenizer"]
+    asked = "the checkpoint's tokenizer"
     if tokenizer is None and isinstance(config, FileTokenizerConfig):
         tokenizer, asked = Tokenizer.load(Path(config.path or "")), f"tokenizer.path={config.path}"
     if tokenizer:
@@ -205,15 +223,20 @@ def _check_tokenizer(found: PreparedSet, config: TokenizerConfig, tokenizer: Tok
         asked += f" ({tokenizer.vocab_size} entries, hash {tokenizer.hash[:12]})"
     else:
         same = isinstance(config, AutoTokenizerConfig) or asdict(config) == made_with
-        asked = " ".join(
-            f"{'tokenizer' if key == 'name' else f'tokenizer.{key}'}={value}" for key, value in asdict(config).items()
-        )
+        asked = _as_keys(asdict(config))
     if not same:
         raise UserError(
             f"data.path={found.path} with {asked}",
-            f"the set was made with tokenizer={made_with['name']} ({own['vocab_size']} entries, hash {own['hash'][:12]})",
+            f"the set has the tokenizer it was made with: {_as_keys(made_with)} "
+            f"({own['vocab_size']} entries, hash {own['hash'][:12]})",
             "leave the tokenizer out to use the set's own, or prepare the text again with the other one",
         )
+
+
+def _as_keys(settings: dict[str, Any]) -> str:
+    """The settings of a tokenizer as they are typed."""
+    size = f" tokenizer.vocab_size={settings['vocab_size']}" if "vocab_size" in settings else ""
+    return f"tokenizer={settings['name']}{size}"
 
 
 @contextlib.contextmanager
@@ -221,22 +244,26 @@ def _writable(folder: Path, remedy: str) -> Iterator[None]:
     """Turn the operating system's refusal to write beside `folder` into a UserError."""
     try:
         yield
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        raise UserError(f"{folder}: {error.strerror}", "the folder must be one that can be made", remedy) from error
     except OSError as error:
-        if error.errno != errno.EROFS:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise
         raise UserError(f"{folder}: {error.strerror}", "the folder must be one that can be made", remedy) from error
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the kernel gives back however this process ends."""
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold the folder's lock, which the kernel gives back however this process ends. False: there are no locks here."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):  # a file system without locks
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another process that is preparing the same set")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        except OSError:  # some network file systems
+            yield False
+            return
+        yield True
     finally:
         os.close(descriptor)
 
@@ -244,5 +271,6 @@ def _locked(folder: Path) -> Iterator[None]:
 def _remove_leftovers(final: Path) -> None:
     """Delete what killed writers of `final` left beside it; wait for one that is still alive."""
     for folder in final.parent.glob(glob.escape(final.name) + "." + "[0-9a-f]" * 8 + ".tmp"):
-        with contextlib.suppress(FileNotFoundError), _locked(folder):
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError), _locked(folder) as dead:
+            if dead:
+                shutil.rmtree(folder, ignore_errors=True)

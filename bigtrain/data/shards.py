@@ -1,4 +1,4 @@
-"""A prepared set on disk: the tokens of a corpus, ready to be mapped into memory, and a manifest that says what they are.
+"""A prepared set on disk: the tokens of a corpus, ready to be mapped into memory, and a manifest of what they are.
 
     manifest.json               format, counts, tokenizer, settings, fingerprint; size and sha256 of every other file
     tokenizer.json ...          the tokenizer, as transformers' AutoTokenizer opens it
@@ -12,7 +12,6 @@ A set holds no time, host or path: the same input and settings give the same byt
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -33,12 +32,13 @@ FORMAT = 1  # changes when the same input would give other bytes
 MANIFEST = "manifest.json"
 _STARTS = np.dtype("<i8")
 _COUNTS = {"documents": int, "tokens": int, "bytes": int}
+_FILE = {"size": int, "sha256": str}
 _SHAPE = {
     "format": int,
     "fingerprint": str,
     "tokenizer": {"hash": str, "vocab_size": int, "eos_id": int},
     "dtype": str,
-    "splits": {part: _COUNTS for part in PARTS},
+    "splits": dict.fromkeys(PARTS, _COUNTS),
     "files": dict,
     "settings": dict,
 }
@@ -67,6 +67,7 @@ class PreparedSet:
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path, self.manifest = path, manifest
+        self._tokenizer: Tokenizer | None = None
 
     @classmethod
     def open(cls, path: Path) -> PreparedSet:
@@ -77,8 +78,8 @@ class PreparedSet:
         if manifest["dtype"] != dtype.name:
             raise prepared._damaged(f"{manifest['dtype']} tokens for a vocabulary of {prepared.vocab_size}")
         for name, entry in manifest["files"].items():
-            file = path / Path(name).name
-            if not file.is_file():
+            file = path / name
+            if Path(name).name != name or not file.is_file():
                 raise prepared._damaged(f"{name} is missing")
             if file.stat().st_size != entry["size"]:
                 raise prepared._damaged(f"{name} has {file.stat().st_size} bytes, not {entry['size']}")
@@ -102,13 +103,14 @@ class PreparedSet:
         """Of the tokenizer: every token is below it."""
         return int(self.manifest["tokenizer"]["vocab_size"])
 
-    @functools.cache  # noqa: B019  # a process opens few sets, and keeps them
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that made the tokens. Raises UserError where its file has been changed."""
-        tokenizer = Tokenizer.load(self.path)
-        if tokenizer.hash != self.manifest["tokenizer"]["hash"]:
-            raise self._damaged("tokenizer.json is not the one that the manifest names")
-        return tokenizer
+        if self._tokenizer is None:
+            tokenizer = Tokenizer.load(self.path)
+            if tokenizer.hash != self.manifest["tokenizer"]["hash"]:
+                raise self._damaged("tokenizer.json is not the one that the manifest names")
+            self._tokenizer = tokenizer
+        return self._tokenizer
 
     def split(self, part: str) -> TokenSplit:
         """The `train` or the `validation` part."""
@@ -124,9 +126,7 @@ class PreparedSet:
             if sha256(self.path / name) != entry["sha256"]:
                 raise self._damaged(f"the bytes of {name} have changed")
         for part in PARTS:
-            split = self.split(part)
-            for start in range(0, len(split), _SAMPLE):
-                self._check_ids(part, split.tokens[start : start + _SAMPLE])
+            self._check_ids(part, self.split(part).tokens)
 
     def _check_ids(self, part: str, tokens: NDArray[Any]) -> None:
         if len(tokens) and int(tokens.max()) >= self.vocab_size:
@@ -172,28 +172,31 @@ class ShardWriter:
         counts["tokens"] = int(ends[-1])
         counts["bytes"] += sum(len(text) if text.isascii() else len(text.encode("utf-8")) for text in texts)
 
+    def totals(self) -> tuple[int, int]:
+        """Documents and tokens so far."""
+        counts = self._counts.values()
+        return sum(part["documents"] for part in counts), sum(part["tokens"] for part in counts)
+
     def finish(self, fingerprint: str, **facts: Any) -> None:
         """Write the tokenizer and the manifest. facts: `settings` and whatever else there is to be recorded."""
+        written = (*self._tokens.values(), *self._starts.values())
+        files = {file.path.name: file.entry() for file in written}
         self.tokenizer.save(self.folder)
-        for file in (*self._tokens.values(), *self._starts.values()):
-            file.close()
-        hashed = {file.path.name: file.entry for file in (*self._tokens.values(), *self._starts.values())}
-        saved = (path for path in self.folder.iterdir() if path.name not in hashed)
-        hashed |= {path.name: {"size": path.stat().st_size, "sha256": sha256(path)} for path in saved}
-        tokenizer = self.tokenizer
+        for path in self.folder.iterdir():
+            files.setdefault(path.name, {"size": path.stat().st_size, "sha256": sha256(path)})
         manifest = {
             "format": FORMAT,
             "bigtrain": __version__,
             "fingerprint": fingerprint,
             "tokenizer": {
-                "hash": tokenizer.hash,
-                "vocab_size": tokenizer.vocab_size,
-                "eos_id": tokenizer.eos_id,
+                "hash": self.tokenizer.hash,
+                "vocab_size": self.tokenizer.vocab_size,
+                "eos_id": self.tokenizer.eos_id,
             },
             "dtype": self.dtype.name,
             "splits": self._counts,
             **facts,
-            "files": dict(sorted(hashed.items())),
+            "files": dict(sorted(files.items())),
         }
         write_json(self.folder / MANIFEST, manifest)
 
@@ -202,16 +205,17 @@ class _HashedFile:
     """A file being written, and the sha256 of what was."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self._file, self._sha256 = path, open(path, "wb"), hashlib.sha256()
+        self.path, self._sha256 = path, hashlib.sha256()
+        path.touch()
 
     def write(self, values: NDArray[Any]) -> None:
         content = values.tobytes()
-        self._file.write(content)
+        with open(self.path, "ab") as file:
+            file.write(content)
         self._sha256.update(content)
 
-    def close(self) -> None:
-        self._file.close()
-        self.entry = {"size": self.path.stat().st_size, "sha256": self._sha256.hexdigest()}
+    def entry(self) -> dict[str, Any]:
+        return {"size": self.path.stat().st_size, "sha256": self._sha256.hexdigest()}
 
 
 def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -234,7 +238,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{file}: {error}", "the manifest is readable JSON", "delete and prepare the set again"
         ) from error
-    if not _has_shape(manifest, _SHAPE):
+    if not (_has_shape(manifest, _SHAPE) and all(_has_shape(entry, _FILE) for entry in manifest["files"].values())):
         raise UserError(
             f"{file}: not the manifest of a prepared set", "`bigtrain prepare` writes it", "prepare the set again"
         )

@@ -101,16 +101,10 @@ def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             try:
                 row = json.loads(text)
-            except ValueError as error:
-                problem = (
-                    f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
-                )
+            except (ValueError, RecursionError) as error:
+                problem = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
                 raise UserError(
                     f"{where}: not JSON ({problem})", "a jsonl file holds one JSON object a line", "correct that line"
-                ) from None
-            except RecursionError:
-                raise UserError(
-                    f"{where}: nested too deeply", "a row is a flat JSON object", "correct that line"
                 ) from None
             if not isinstance(row, dict):
                 raise UserError(
@@ -131,7 +125,7 @@ def value_at(row: dict[str, Any], field: str, where: str, key: str) -> Any:
             there = ", ".join(sorted(value)) if isinstance(value, dict) else f"none inside a {type(value).__name__}"
             raise UserError(
                 f"{where}: no field {field!r}",
-                f"every row has the field; here are: {there}",
+                f"every row has the field; the fields here: {there}",
                 f"set {key}= to one of these",
             )
         value = value[name]
@@ -201,11 +195,11 @@ def _expand(given: str) -> list[Path]:
     matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207  # patterns may be absolute
     files = [match for match in matches if match.is_file()]
     if not files:
-        wild = glob.has_magic(given)
+        wild, place = glob.has_magic(given), "" if path.is_absolute() else f"; it is relative to {Path.cwd()}"
         raise UserError(
             f"data.files={given}: {'no file matches' if wild else 'no such file'}",
             "input must exist",
-            f"check the path; it is relative to {Path.cwd()}",
+            f"check the path{place}",
         )
     return files
 

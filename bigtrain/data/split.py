@@ -50,7 +50,7 @@ class Split:
             )
         if by is SplitBy.document:
             log.info(
-                "of %d documents the split by document would leave one part empty: the last %g of the text is held out",
+                "too few documents (%d) for a split by document: the last %g of the text is held out",
                 n_documents,
                 fraction,
             )

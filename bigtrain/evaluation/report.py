@@ -40,7 +40,8 @@ CHARTS_OF_TRAINING = {  # key of metrics.jsonl: title, logarithmic scale, scale 
     "mfu": ("Model FLOPs utilisation", False, True),
 }
 NOT_METRICS = {"step", "tokens", "split", "loss", "seconds", *CHARTS_OF_TRAINING}
-MOST_METRICS, MOST_SAMPLED_STEPS, MOST_SAMPLES, MOST_TEXT, MOST_ROWS = 24, 6, 8, 2000, 200
+MOST_METRICS, MOST_SAMPLED_STEPS, MOST_SAMPLES, MOST_ROWS = 24, 6, 8, 200
+MOST_CONFIG, MOST_TEXT, MOST_CELL = 100_000, 2000, 500  # characters
 
 
 def write_report(
@@ -65,7 +66,7 @@ def write_report(
         _section("Curves", _curves(metrics)),
         _section("Samples", _samples(samples)),
         _section("Result", _table(result)),
-        _section("Config", f"<pre>{_text(config_yaml[:100_000])}</pre>" if config_yaml.strip() else ""),
+        _section("Config", f"<pre>{_text(config_yaml[:MOST_CONFIG])}</pre>" if config_yaml.strip() else ""),
         _section("Environment", _table(environment)),
     ]
     page = (
@@ -74,14 +75,18 @@ def write_report(
         f"<style>{CSS}</style>\n</head>\n<body>\n<main>\n{chr(10).join(part for part in body if part)}\n"
         "</main>\n</body>\n</html>\n"
     )
-    write_text(path, page)
+    write_text(path, _visible(page))
 
 
 def _text(value: object) -> str:
-    """Escaped; what HTML cannot hold (control characters, half surrogates) becomes visible or a question mark."""
-    text = str(value).encode("utf-8", "replace").decode("utf-8")
-    text = re.sub(r"[\x00-\x08\x0b-\x1f]", lambda match: chr(0x2400 + ord(match[0])), text)
-    return html.escape(re.sub(r"[\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]", "\ufffd", text))
+    return html.escape(str(value))
+
+
+def _visible(page: str) -> str:
+    """What HTML cannot hold becomes visible: control characters as pictures, half surrogates as question marks."""
+    page = page.encode("utf-8", "replace").decode("utf-8")
+    page = re.sub(r"[\x00-\x08\x0b-\x1f]", lambda match: chr(0x2400 + ord(match[0])), page)
+    return re.sub(r"[\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]", "\ufffd", page)
 
 
 def _section(title: str, content: str) -> str:
@@ -119,13 +124,16 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
         splits.setdefault(str(record.get("split", "train")), []).append(record)
     measured = {split: records for split, records in splits.items() if split != "train"}
     train = splits.get("train", [])
-    names = dict.fromkeys(name for records in measured.values() for record in records for name in record)
+    values = [item for records in measured.values() for record in records for item in record.items()]
+    names = dict.fromkeys(name for name, value in values if isinstance(value, int | float))
 
     loss = [_series("train", train, "loss", noisy=True), *_by_split(measured, "loss")]
     charts = [("Loss", chart("loss", "Loss", loss, wide=True, log=True), True)]
     for name in [name for name in names if name not in NOT_METRICS][:MOST_METRICS]:
         title = name.replace("_", " ").capitalize()
-        charts.append((title, chart(f"m-{len(charts)}", title, _by_split(measured, name), log=True), False))
+        charts.append(
+            (title, chart(f"m-{len(charts)}", title, _by_split(measured, name), log=name == "perplexity"), False)
+        )
     for name, (title, log, from_zero) in CHARTS_OF_TRAINING.items():
         series = [_series("train", train, name, noisy=name != "lr")]
         charts.append((title, chart(name, title, series, log=log, from_zero=from_zero), False))
@@ -137,17 +145,14 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> str:
     return f'<div class="charts">{"".join(figures)}</div>' if figures else ""
 
 
-def _series(
-    name: str, records: Sequence[Mapping[str, Any]], key: str, *, colour: int = 0, noisy: bool = False
-) -> Series:
-    points = [(record.get("step"), record.get(key)) for record in records]
-    known = [(x, y) for x, y in points if isinstance(x, int | float) and isinstance(y, int | float)]
-    x, y = np.array(known, dtype=float).reshape(-1, 2).T
-    return Series(name, x, y, colour, marked=not noisy, noisy=noisy)
+def _series(name: str, records: Sequence[Mapping[str, Any]], key: str, **look: Any) -> Series:
+    x, y = (np.array([record.get(key) for record in records], dtype=float) for key in ("step", key))  # null: NaN
+    return Series(name, x, y, **look)
 
 
 def _by_split(measured: Mapping[str, Sequence[Mapping[str, Any]]], key: str) -> list[Series]:
-    return [_series(split, records, key, colour=number) for number, (split, records) in enumerate(measured.items(), 1)]
+    splits = enumerate(measured.items(), start=1)
+    return [_series(split, records, key, colour=number, marked=True) for number, (split, records) in splits]
 
 
 def _evenly(items: Sequence[Any], most: int) -> list[Any]:
@@ -163,14 +168,17 @@ def _samples(samples: Sequence[Mapping[str, Any]]) -> str:
     for step in _evenly(list(by_step), MOST_SAMPLED_STEPS):
         parts.append(f"<h3>step {_text(step)}</h3>")
         for sample in by_step[step][:MOST_SAMPLES]:
-            texts = [f"<b>{_cut(sample['prompt'])}</b>"] if sample.get("prompt") else []
-            texts += [_cut(value) for key, value in sample.items() if key not in ("step", "prompt")]
+            texts = [f"<b>{_cut(sample['prompt'], MOST_TEXT)}</b>"] if sample.get("prompt") else []
+            texts += [_cut(value, MOST_TEXT) for key, value in sample.items() if key not in ("step", "prompt")]
             parts.append(f'<pre class="sample">{"".join(texts)}</pre>')
     return "\n".join(parts)
 
 
 def _table(values: Mapping[str, Any]) -> str:
-    rows = [f"<tr><th>{_text(key)}</th><td>{_cut(_shown(value))}</td></tr>" for key, value in values.items()]
+    rows = [
+        f"<tr><th>{_cut(key, MOST_CELL)}</th><td>{_cut(_shown(value), MOST_CELL)}</td></tr>"
+        for key, value in values.items()
+    ]
     return f"<table>{''.join(rows[:MOST_ROWS])}</table>" if rows else ""
 
 
@@ -182,6 +190,6 @@ def _shown(value: object) -> str:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict) else str(value)
 
 
-def _cut(value: object) -> str:
+def _cut(value: object, most: int) -> str:
     text = str(value)
-    return _text(text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]} …")
+    return _text(text if len(text) <= most else f"{text[:most]} …")

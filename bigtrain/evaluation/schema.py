@@ -11,6 +11,9 @@ from bigtrain.options import option
 class EvalsConfig:
     """How a checkpoint is measured."""
 
-    stride: int | None = option(None, "tokens a window moves on; null: half a window, so that every token has context", at_least=1)
+    seq_len: int | None = option(None, "tokens of a window or row at most; null: the model's max_seq_len", at_least=1)
+    stride: int | None = option(
+        None, "tokens a window moves on; null: half a window, so that every token has context", at_least=1
+    )
     max_tokens: int | None = option(None, "tokens (or rows of labelled data) measured; null: all", at_least=1)
-    batch_rows: int = option(16, "windows or rows computed at once", at_least=1)
+    batch_rows: int | None = option(None, "windows or rows computed at once; null: about 8,192 tokens", at_least=1)

@@ -97,7 +97,7 @@ def _axes(series: Sequence[Series], width: int, log: bool, from_zero: bool) -> t
     elif 0 < left <= 0.1 * right:
         left = 0.0
     low, high = float(y.min()), float(y.max())
-    log = log and low > 0 and high / low >= 3
+    log = log and not from_zero and low > 0 and high / low >= 3
     if from_zero and low >= 0:
         low, high = 0.0, high * 1.08 or 1.0
     elif low == high:

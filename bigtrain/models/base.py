@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,10 @@ class Model(nn.Module):
 
     @abstractmethod
     def flops_per_token(self, seq_len: int) -> float:
-        """Forward and backward: 6 N + 12 L C T (Chowdhery et al. 2022, PaLM, appendix B), N without positions."""
+        """Forward and backward: 6 N + 12 L C T (Chowdhery et al. 2022, PaLM, appendix B).
+
+        N counts what is multiplied by: not the positions, nor an embedding that is not the head as well.
+        """
 
 
 def materialise(model: Model, device: torch.device, seed: int) -> Model:
@@ -67,3 +71,9 @@ def materialise(model: Model, device: torch.device, seed: int) -> Model:
 def n_parameters(model: nn.Module) -> int:
     """Parameters, a tied matrix counted once."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def generator_for(seed: int, name: str) -> torch.Generator:
+    """A generator on the CPU whose numbers depend on the seed and the name, on nothing else."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))

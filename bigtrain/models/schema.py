@@ -33,8 +33,10 @@ class DecoderConfig:
     n_heads: int = option(REQUIRED, "query heads", at_least=1)
     n_kv_heads: int | None = option(None, "key and value heads (grouped-query attention); null: n_heads", at_least=1)
     head_dim: int | None = option(None, "width of a head; null: dim / n_heads", at_least=1)
-    mlp_dim: int | None = option(None, "hidden width of the MLP; null: 4 dim (gpt2), else 8/3 dim up to a multiple of 32", at_least=1)
-    vocab_size: int | None = option(None, "rows of the embedding; null: the tokenizer's, up to a multiple of 64", at_least=1)
+    mlp_dim: int | None = option(
+        None, "width of the MLP; null: 4 dim (gpt2), else 8/3 dim up to a multiple of 32", at_least=1
+    )
+    vocab_size: int | None = option(None, "rows of the embedding; null: the tokenizer's, padded to 64s", at_least=1)
     max_seq_len: int = option(1024, "longest sequence the model is made for, in tokens", at_least=1)
     rope_theta: float = option(10000.0, "base of the rotary frequencies (llama, qwen3)", above=0)
     norm_eps: float = option(1e-5, "epsilon of the norms", above=0)
@@ -43,11 +45,12 @@ class DecoderConfig:
 
     def check(self) -> None:
         """Rules between keys. Raises UserError."""
-        if self.head_dim is None and self.dim % self.n_heads:
+        if self.dim % self.n_heads and (self.head_dim is None or self.architecture is not Architecture.qwen3):
+            near = self.n_heads * max(1, round(self.dim / self.n_heads))
             raise UserError(
                 f"model.n_heads={self.n_heads} with model.dim={self.dim}",
-                "the heads must divide the width (or model.head_dim must be given)",
-                f"choose model.dim as a multiple of model.n_heads, for example {self.n_heads * max(1, round(self.dim / self.n_heads))}",
+                "the heads must divide the width (only qwen3 takes any model.head_dim)",
+                f"choose model.dim as a multiple of model.n_heads, for example {near}",
             )
         if self.n_kv_heads is not None and self.n_heads % self.n_kv_heads:
             raise UserError(
@@ -65,7 +68,9 @@ class DecoderConfig:
                 )
         elif head_dim % 2:
             raise UserError(
-                f"model.head_dim={head_dim}", "rotary positions turn pairs: a head must have even width", "choose an even model.head_dim"
+                f"a head of width {head_dim} (model.head_dim, or model.dim / model.n_heads)",
+                "rotary positions turn pairs: a head must have even width",
+                "choose an even model.head_dim, or another model.n_heads",
             )
 
     def resolved(self, vocab_size: int) -> DecoderConfig:

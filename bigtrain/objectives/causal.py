@@ -26,7 +26,7 @@ class Causal:
     that survives a change of tokenizer.
     """
 
-    metric_names = ("loss", "perplexity", "bits_per_byte", "token_accuracy")
+    metric_names: tuple[str, ...] = ("loss", "perplexity", "bits_per_byte", "token_accuracy")
 
     def __init__(self, *, compile: bool = False, token_bytes: np.ndarray | None = None) -> None:
         self.loss = torch.compile(summed_cross_entropy, dynamic=False) if compile else summed_cross_entropy

@@ -28,19 +28,18 @@ _BAR_WIDTH = 16
 class Progress:
     """Shows the records that go to metrics.jsonl. Usable as a context manager.
 
-    `enabled` is false on all ranks but 0: nothing is shown. With `quiet` lines go to log.txt only. `console` stands
-    for stderr, where a terminal is looked for.
+    `enabled` is false on all ranks but 0: nothing is shown. Where the log is quiet, lines go to log.txt only.
+    `console` stands for stderr, where a terminal is looked for.
     """
 
-    def __init__(
-        self, total_steps: int | None, *, enabled: bool = True, quiet: bool = False, console: Console | None = None
-    ) -> None:
+    def __init__(self, total_steps: int | None, *, enabled: bool = True, console: Console | None = None) -> None:
         self.enabled = enabled
         self._total = total_steps
         self._validation: dict[str, Any] = {}
         self._times: deque[tuple[int, float]] = deque(maxlen=_RECORDS_BEHIND_THE_RATE)
         self._live: Live | None = None
         console = console or Console(stderr=True)
+        quiet = all(handler.level > logging.INFO for handler in _stderr_handlers())
         if enabled and not quiet and console.is_terminal and not console.is_dumb_terminal:
             # No refreshing thread: the line changes with a record, and takes no time from the training in between.
             self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)

@@ -22,8 +22,8 @@ class TrainConfig:
     max_tokens: int | None = option(None, "end after this many tokens", at_least=1)
     max_epochs: float | None = option(None, "end after this many passes over the training data", above=0)
     max_minutes: float | None = option(None, "end in about this time: the steps are planned from the measured rate", above=0)
-    batch_tokens: int | None = option(None, "tokens of a global batch (or give batch_rows)", at_least=1)
-    batch_rows: int | None = option(None, "rows of a global batch (or give batch_tokens)", at_least=1)
+    batch_tokens: int | None = option(None, "tokens of a global batch; or give batch_rows; neither: 32 rows", at_least=1)
+    batch_rows: int | None = option(None, "rows of a global batch; or give batch_tokens; neither: 32 rows", at_least=1)
     seq_len: int | None = option(None, "tokens of a row; null: the model's max_seq_len", at_least=1)
     micro_batch_rows: int | None = option(None, "rows computed at once on a process; null: chosen once and recorded", at_least=1)
     isolate_documents: bool = option(False, "a token sees only its own document where several are packed into one row")
@@ -45,10 +45,10 @@ class TrainConfig:
             raise UserError(
                 "no limit", "a run needs an end", "give train.max_steps=, train.max_tokens=, train.max_epochs= or train.max_minutes="
             )
-        if (self.batch_tokens is None) == (self.batch_rows is None):
+        if self.batch_tokens is not None and self.batch_rows is not None:
             raise UserError(
                 f"train.batch_tokens={self.batch_tokens} and train.batch_rows={self.batch_rows}",
-                "exactly one of the two gives the size of the global batch",
+                "one of the two gives the size of the global batch",
                 "give one and set the other to null",
             )
 

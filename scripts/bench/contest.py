@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))  # bigtrain itself, where it is not installed
 
+STARTED = time.strftime("%Y-%m-%d-%H%M")  # names the row files of this call
+
 Row = dict[str, Any]
 
 
@@ -179,12 +181,19 @@ def measure(contestant: Contestant, shape: Shape, setting: Setting) -> Row:
 
 
 def hold(contestants: list[Contestant], shape: Shape, setting: Setting, rounds: int) -> dict[str, list[Row]]:
-    """Every contestant once a round, each round beginning with another one."""
+    """Every contestant once a round, each round beginning with another one. One that fails is out, and it is said."""
     results: dict[str, list[Row]] = {contestant.name: [] for contestant in contestants}
     for number in range(rounds):
         turn = number % len(contestants)
         for contestant in contestants[turn:] + contestants[:turn]:
-            row = measure(contestant, shape, setting)
+            if contestant.name not in results:
+                continue
+            try:
+                row = measure(contestant, shape, setting)
+            except (RuntimeError, subprocess.TimeoutExpired) as error:
+                print(error, file=sys.stderr, flush=True)
+                del results[contestant.name]
+                continue
             results[contestant.name].append(row)
             print(f"  round {number + 1} {contestant.name}: {json.dumps(row)}", file=sys.stderr, flush=True)
     return results
@@ -214,6 +223,8 @@ def summary(results: dict[str, list[Row]], clock: str) -> dict[str, Row]:
 
 def markdown(table: dict[str, Row]) -> str:
     """One table line per contestant."""
+    if not table:
+        return "no contestant gave a figure"
     columns = list(next(iter(table.values())))
     lines = [f"| contestant | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
     lines += [
@@ -226,8 +237,8 @@ def markdown(table: dict[str, Row]) -> str:
 def prepared(shape: Shape, work: Path) -> tuple[Path, Path]:
     """Random words with Zipf's frequencies: a prepared set for bigtrain, the same ids as uint16 for the others."""
     import numpy as np
-    from bigtrain.data.pipeline import prepare
 
+    from bigtrain.data.pipeline import prepare
     from bigtrain.data.schema import DataConfig, WordsConfig
 
     n_words = min(shape.vocab_size, 50_257) - 2
@@ -276,9 +287,9 @@ def processor() -> str:
 
 
 def write(folder: Path, name: str, row: Row, text: str) -> None:
-    """`<date>-<name>.json` with every figure, and the table beside it as markdown."""
+    """`<date>-<time>-<name>.json` with every figure, and the table beside it as markdown."""
     folder.mkdir(parents=True, exist_ok=True)
-    stem = folder / f"{time.strftime('%Y-%m-%d')}-{name}"
+    stem = folder / f"{STARTED}-{name}"
     command = shlex.join(["python", *sys.argv])
     whole = {"date": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "command": command, "versions": versions(), **row}
     stem.with_suffix(".json").write_text(json.dumps(whole, indent=1) + "\n")

@@ -11,7 +11,7 @@ import pytest
 import torch
 from harness import TINY, bits, cli, command, environment, fork, kill_at_random, metrics, newest, run_verb
 
-N_KILLS = int(os.environ.get("BIGTRAIN_TEST_KILLS", "30"))
+N_KILLS = int(os.environ.get("BIGTRAIN_TEST_KILLS", "12"))
 RUN = [
     *TINY,
     "model.architecture=gpt2",  # LayerNorm

@@ -109,7 +109,7 @@ def test_minutes_end_a_run_in_time(prepared_set, tmp_path):
 def test_documents_can_be_isolated(prepared_set, tmp_path):
     pretrain(prepared_set, tmp_path / "a", "train.isolate_documents=true")
     pretrain(prepared_set, tmp_path / "b", "train.isolate_documents=false")
-    assert metrics(tmp_path / "a")[1]["loss"] != metrics(tmp_path / "b")[1]["loss"]
+    assert metrics(tmp_path / "a")[-1]["loss"] != metrics(tmp_path / "b")[-1]["loss"]
 
 
 def test_compiled_and_eager_agree(prepared_set, tmp_path):

@@ -111,11 +111,11 @@ def test_no_color(stderr, monkeypatch):
     assert colour.search(coloured.file.getvalue())
 
 
-@pytest.mark.parametrize("options", [{"quiet": True}, {"enabled": False}])
-def test_silence(stderr, options):
-    log_module.setup(quiet=True)
+@pytest.mark.parametrize(("quiet", "enabled"), [(True, True), (False, False)])
+def test_silence(stderr, quiet, enabled):
+    log_module.setup(quiet=quiet)
     console = terminal()
-    with Progress(100, console=console, **options) as progress:
+    with Progress(100, console=console, enabled=enabled) as progress:
         progress.train(RECORD)
         progress.evaluation(VALIDATION)
         progress.message("saved")

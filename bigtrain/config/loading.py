@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -15,7 +16,7 @@ import yaml  # type: ignore[import-untyped]
 
 from bigtrain.config import folders, overrides, values
 from bigtrain.config.compose import Composition, compose, function_refused
-from bigtrain.config.fields import Plain, defaults, lookup
+from bigtrain.config.fields import Plain, defaults, lookup, node_class
 from bigtrain.config.overrides import Override
 from bigtrain.config.suggest import unknown_key
 from bigtrain.errors import UserError
@@ -65,6 +66,7 @@ def load(
     groups, leaves = _partition(start, [overrides.split(line) for line in lines], searched)
     check_recipe(verb, groups.get("recipe"), searched)
     composed = compose(name, groups, searched) if groups else start
+    _check_kinds(composed)
     given = dict(_value(verb, composed.tree, leaf) for leaf in leaves)
     given |= {key: overrides.escape(text) for key, text in (texts or {}).items()}
 
@@ -78,7 +80,9 @@ def load(
     return Loaded(verb, plain, list(lines), _sources(verb, name, composed, searched), touched)
 
 
-def _partition(start: Composition, lines: list[Override], searched: list[Path]) -> tuple[dict[str, str | None], list[Override]]:
+def _partition(
+    start: Composition, lines: list[Override], searched: list[Path]
+) -> tuple[dict[str, str | None], list[Override]]:
     """Tell choices of groups from settings of keys."""
     groups: dict[str, str | None] = {}
     leaves: list[Override] = []
@@ -89,7 +93,8 @@ def _partition(start: Composition, lines: list[Override], searched: list[Path]) 
             raise UserError(str(line), "Hydra's own settings belong to sweeps", "add -m (--multirun), or leave it out")
         else:
             leaves.append(line)
-    return {group: option for group, option in groups.items() if option is not None or start.choices[group] is not None}, leaves
+    real = {group: option for group, option in groups.items() if option or start.choices[group]}
+    return real, leaves  # `recipe=null` where there is no recipe chooses nothing
 
 
 def check_option(group: str, option: str, searched: list[Path]) -> str | None:
@@ -98,9 +103,24 @@ def check_option(group: str, option: str, searched: list[Path]) -> str | None:
         return None
     if folders.find(searched, f"{group}/{option}") is None:
         if "," in option:
-            raise UserError(f"{group}={option}", "one run takes one option of each group", "add -m (--multirun) to run once for each")
+            rule = "one run takes one option of each group"
+            raise UserError(f"{group}={option}", rule, "add -m (--multirun) to run once for each")
         raise folders.unknown_option(searched, group, option)
     return option
+
+
+def _check_kinds(composed: Composition) -> None:
+    """Raise UserError, with the file, where a node does not say which kind it is."""
+    for group in CHOICES:
+        try:
+            if group in composed.tree:
+                node_class(group, composed.tree[group])
+        except UserError as error:
+            where = composed.where(f"{group}.name")
+            path = folders.find(list(composed.searched), f"{group}/{composed.choices.get(group)}")
+            if not where and path:
+                where = f" ({folders.shown(path)}{folders.way_out(path)})"
+            raise UserError(f"{error.given}{where}", error.rule, error.remedy) from None
 
 
 def key_type(verb: str, tree: Plain, line: Override) -> tuple[Override, Any]:
@@ -116,7 +136,8 @@ def key_type(verb: str, tree: Plain, line: Override) -> tuple[Override, Any]:
     if dataclasses.is_dataclass(hint):
         raise values.section(line.key, line.text, lambda key: "")
     if section in CHOICES and leaf == "name":
-        raise UserError(str(line), f"the kind of {section} is chosen together with its settings", f"give {section}=OPTION")
+        rule = f"the kind of {section} is chosen together with its settings"
+        raise UserError(str(line), rule, f"give {section}=OPTION")
     return line, hint
 
 
@@ -137,7 +158,9 @@ def _in_mapping(verb: str, tree: Plain, key: str) -> bool:
 def check_recipe(verb: str, recipe: str | None, searched: list[Path]) -> None:
     """Raise UserError where a recipe sets what this verb does not have, and another verb does."""
     path = folders.find(searched, f"recipe/{recipe}")
-    content = read_yaml(path.read_text(encoding="utf-8")) if recipe and path else None
+    content = None
+    with contextlib.suppress(UserError):  # a file that is no YAML is for `compose` to refuse
+        content = read_yaml(path.read_text(encoding="utf-8", errors="replace")) if recipe and path else None
     if not isinstance(content, dict):
         return
     listed = [entry for entry in content.get("defaults", []) if isinstance(entry, dict)]
@@ -145,7 +168,8 @@ def check_recipe(verb: str, recipe: str | None, searched: list[Path]) -> None:
     names |= set(content) - {"defaults"}
     fitting = [other for other, root in ROOTS.items() if names <= {field.name for field in dataclasses.fields(root)}]
     if fitting and verb not in fitting:
-        raise UserError(f"recipe={recipe}", f"this recipe is for bigtrain {' and '.join(fitting)}", "`bigtrain configs recipe` lists them all")
+        rule = f"this recipe is for bigtrain {' and '.join(fitting)}"
+        raise UserError(f"recipe={recipe}", rule, "`bigtrain configs recipe` lists them all")
 
 
 def _resolve(verb: str, tree: Plain, given: Mapping[str, Any], where: values.Where) -> Plain:
@@ -161,7 +185,9 @@ def _resolve(verb: str, tree: Plain, given: Mapping[str, Any], where: values.Whe
         resolved = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         key = str(getattr(error, "full_key", None) or "config")
-        raise UserError(f"{key}{where(key)}", str(error).splitlines()[0], "`${NAME.KEY}` must name a key with a value") from error
+        value = given[key] if key in given else flat(tree).get(key, "")
+        rule = str(error).splitlines()[0]
+        raise UserError(f"{key}={value}{where(key)}", rule, "`${NAME.KEY}` must name a key with a value") from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
 
@@ -186,8 +212,9 @@ def _only_data(node: Any, key: str, where: values.Where) -> None:
 
 
 def _sources(verb: str, name: str, composed: Composition, searched: list[Path]) -> dict[str, tuple[str, Path]]:
+    chosen = {group: option for group, option in composed.choices.items() if option}
     files = {verb: (name, folders.find(searched, name))}
-    files |= {group: (option, folders.find(searched, f"{group}/{option}")) for group, option in composed.choices.items() if option}
+    files |= {group: (option, folders.find(searched, f"{group}/{option}")) for group, option in chosen.items()}
     return {group: (option, path) for group, (option, path) in files.items() if path is not None}
 
 
@@ -213,8 +240,11 @@ def continued(saved: Mapping[str, Any], loaded: Loaded) -> Loaded:
         for part in parts[:-1]:
             source, target = source[part], target.setdefault(part, {})
         target[parts[-1]] = copy.deepcopy(source[parts[-1]])
-    conformed = values.conform(loaded.verb, plain, lambda key: "" if key in loaded.touched else " (the run's config.yaml)")
-    return dataclasses.replace(loaded, plain=conformed)
+
+    def where(key: str) -> str:
+        return "" if key in loaded.touched else " (the run's config.yaml)"
+
+    return dataclasses.replace(loaded, plain=values.conform(loaded.verb, plain, where))
 
 
 def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -256,7 +286,8 @@ def read_yaml(text: str) -> Any:
 
 def annotated(loaded: Loaded) -> str:
     """The resolved config as YAML, with the file that each group came from."""
-    lines = [f"# {group}: {option} ({folders.shown(path)})" for group, (option, path) in loaded.sources.items() if group not in loaded.plain]
+    apart = {name: source for name, source in loaded.sources.items() if name not in loaded.plain}
+    lines = [f"# {name}: {option} ({folders.shown(path)})" for name, (option, path) in apart.items()]
     for name, value in loaded.plain.items():
         if name in loaded.sources:
             option, path = loaded.sources[name]

@@ -1,0 +1,127 @@
+"""Errors and signals become messages on standard error, lines in the run's log files, and exit codes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from bigtrain import log as logs
+from bigtrain.errors import BigtrainError, DiskFull, Stopped, UserError
+from bigtrain.log import log
+
+# What Click raises for a mistyped command line. Typer exports only a subclass, and brings its own Click since 0.26.
+_USAGE: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def rank() -> int:
+    """The number of this process among those of the run, from the launcher's environment."""
+    return int(os.environ.get("RANK") or 0)
+
+
+def world_size() -> int:
+    """How many processes the launcher has started."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
+
+
+def guarded(run: Callable[[], int | None]) -> int:
+    """Run the command line to its exit code: those of `errors.py`, 0 for done, 1 for a bug, 130 for a second Ctrl-C."""
+    logs.setup(rank=rank())
+    code = _attempt(run)
+    report = os.environ.get("BIGTRAIN_EXIT_CODE_FILE")  # for the local launcher
+    if report:
+        Path(f"{report}.rank{rank()}").write_text(str(code), encoding="ascii")
+    if world_size() > 1:  # gloo's threads can abort the interpreter on its way out
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _attempt(run: Callable[[], int | None]) -> int:
+    try:
+        with _stop_signals():
+            return run() or 0
+    except Stopped as error:
+        _say(str(error))
+        return Stopped.exit_code
+    except BigtrainError as error:
+        _say(f"error: {error}")
+        return error.exit_code
+    except _USAGE as error:
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "bigtrain"
+        _say(f"error: {error.format_message()}\n  remedy: `{path} --help` lists the options")  # type: ignore[attr-defined]
+        return UserError.exit_code
+    except SystemExit as error:  # completion, and Click's own answer to a closed pipe
+        return error.code if isinstance(error.code, int) else 0
+    except OSError as error:
+        return _system_error(error)
+    except Exception as error:
+        return _bug(error)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[None]:
+    """Turn stop signals into `Stopped`; a second Ctrl-C leaves at once. Training puts its own handlers here."""
+
+    def stop(number: int, frame: Any) -> None:
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+        raise Stopped(f"stopped by {signal.Signals(number).name}: the same command again goes on from here")
+
+    if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread only
+        yield
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(message: str, error: BaseException | None = None) -> None:
+    """One block on stderr, and into the run's log files if they are open, there with the traceback of a bug."""
+    print(message, file=sys.stderr)
+    information = (type(error), error, error.__traceback__) if error else None
+    record = log.makeRecord(log.name, logging.ERROR, __file__, 0, message, (), information)
+    for handler in _log_files():
+        handler.handle(record)
+
+
+def _log_files() -> list[logging.FileHandler]:
+    return [handler for handler in log.handlers if isinstance(handler, logging.FileHandler)]
+
+
+def _system_error(error: OSError) -> int:
+    """A full disk, and a place where the user may not write, are no bugs."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        _say(f"error: no space left on the disk: {error}; free some and run the same command again")
+        return DiskFull.exit_code
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) and error.filename:
+        rule = f"the file system refuses: {error.strerror}"
+        _say(f"error: {UserError(str(error.filename), rule, 'choose another place, or change its permissions')}")
+        return UserError.exit_code
+    return _bug(error)
+
+
+def _bug(error: Exception) -> int:
+    """One line for people; the traceback is for the log file."""
+    if "1" in (os.environ.get("BIGTRAIN_DEBUG"), os.environ.get("HYDRA_FULL_ERROR")):
+        traceback.print_exception(error)
+    files = [handler.baseFilename for handler in _log_files()]
+    where = f"traceback in {files[0]}" if files else "BIGTRAIN_DEBUG=1 shows the traceback"
+    first = (str(error).splitlines() or [""])[0]
+    _say(f"error: {type(error).__name__}: {first} ({where})", error)
+    return 1

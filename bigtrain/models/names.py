@@ -1,0 +1,117 @@
+"""Names of tensors in Hugging Face files, one table per architecture, read in both directions.
+
+An entry may join several of our matrices into one of theirs (GPT-2's `c_attn` is q, k, v on top of each other), and may
+hold it transposed (GPT-2's `Conv1D` keeps (in, out) where a linear layer keeps (out, in)).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bigtrain.models.schema import Architecture, DecoderConfig
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tensor of a file, and ours that it holds, joined along the first dim."""
+
+    theirs: str
+    ours: tuple[str, ...]
+    transposed: bool = False
+
+    def join(self, parts: list[Tensor]) -> Tensor:
+        """Ours -> theirs."""
+        joined = torch.cat(parts) if len(parts) > 1 else parts[0]
+        return joined.T if self.transposed else joined
+
+    def split(self, tensor: Tensor, lengths: list[int]) -> tuple[Tensor, ...]:
+        """Theirs -> ours, of these lengths along the first dim."""
+        parts: tuple[Tensor, ...] = (tensor.T if self.transposed else tensor).split(lengths)
+        return parts
+
+    def shape(self, shapes: list[torch.Size]) -> list[int]:
+        """The shape of theirs from the shapes of ours."""
+        joined = [sum(shape[0] for shape in shapes), *shapes[0][1:]]
+        return joined[::-1] if self.transposed else joined
+
+
+_LLAMA = {
+    "embedding.weight": "model.embed_tokens.weight",
+    "blocks.{}.attention_norm.weight": "model.layers.{}.input_layernorm.weight",
+    "blocks.{}.attention.q.weight": "model.layers.{}.self_attn.q_proj.weight",
+    "blocks.{}.attention.k.weight": "model.layers.{}.self_attn.k_proj.weight",
+    "blocks.{}.attention.v.weight": "model.layers.{}.self_attn.v_proj.weight",
+    "blocks.{}.attention.o.weight": "model.layers.{}.self_attn.o_proj.weight",
+    "blocks.{}.mlp_norm.weight": "model.layers.{}.post_attention_layernorm.weight",
+    "blocks.{}.mlp.gate.weight": "model.layers.{}.mlp.gate_proj.weight",
+    "blocks.{}.mlp.up.weight": "model.layers.{}.mlp.up_proj.weight",
+    "blocks.{}.mlp.down.weight": "model.layers.{}.mlp.down_proj.weight",
+    "norm.weight": "model.norm.weight",
+}
+_QWEN3 = _LLAMA | {
+    "blocks.{}.attention.q_norm.weight": "model.layers.{}.self_attn.q_norm.weight",
+    "blocks.{}.attention.k_norm.weight": "model.layers.{}.self_attn.k_norm.weight",
+}
+_GPT2_TABLES = {"embedding": "transformer.wte", "positions": "transformer.wpe"}
+_GPT2_NORMS = {
+    "blocks.{}.attention_norm": "transformer.h.{}.ln_1",
+    "blocks.{}.mlp_norm": "transformer.h.{}.ln_2",
+    "norm": "transformer.ln_f",
+}
+_GPT2_LINEARS = {
+    ("attention.q", "attention.k", "attention.v"): "attn.c_attn",
+    ("attention.o",): "attn.c_proj",
+    ("mlp.up",): "mlp.c_fc",
+    ("mlp.down",): "mlp.c_proj",
+}
+
+
+def _gpt2() -> list[Entry]:
+    entries = [Entry(f"{theirs}.weight", (f"{ours}.weight",)) for ours, theirs in _GPT2_TABLES.items()]
+    for kind in ("weight", "bias"):
+        entries += [Entry(f"{theirs}.{kind}", (f"{ours}.{kind}",)) for ours, theirs in _GPT2_NORMS.items()]
+        for parts, theirs in _GPT2_LINEARS.items():
+            ours = tuple(f"blocks.{{}}.{part}.{kind}" for part in parts)
+            entries.append(Entry(f"transformer.h.{{}}.{theirs}.{kind}", ours, transposed=kind == "weight"))
+    return entries
+
+
+_TABLES = {
+    Architecture.gpt2: _gpt2(),
+    Architecture.llama: [Entry(theirs, (ours,)) for ours, theirs in _LLAMA.items()],
+    Architecture.qwen3: [Entry(theirs, (ours,)) for ours, theirs in _QWEN3.items()],
+}
+_BACKBONE = {Architecture.gpt2: "transformer.", Architecture.llama: "model.", Architecture.qwen3: "model."}
+LM_HEAD, _SCORE = "lm_head.weight", "score.weight"
+# Constants that older versions of transformers saved: causal masks and rotary frequencies.
+_CONSTANT = re.compile(r"(.*\.)?(attn\.(masked_)?bias|rotary_emb\.inv_freq)")
+
+
+def entries(config: DecoderConfig, n_labels: int) -> list[Entry]:
+    """Every tensor of a model's file. A tied head is left out."""
+    table = []
+    for entry in _TABLES[config.architecture]:
+        numbers = range(config.n_layers) if "{}" in entry.theirs else range(1)
+        for n in numbers:
+            ours = tuple(name.format(n) for name in entry.ours)
+            table.append(Entry(entry.theirs.format(n), ours, entry.transposed))
+    if n_labels:
+        table.append(Entry(_SCORE, ("head.weight",)))
+    elif not config.tied:
+        table.append(Entry(LM_HEAD, ("head.weight",)))
+    return table
+
+
+def full_names(names: list[str], architecture: Architecture) -> dict[str, str]:
+    """Full name -> name as the file has it, for all but the constants.
+
+    Files of a bare backbone, the original GPT-2's among them, leave its prefix out.
+    """
+    prefix = _BACKBONE[architecture]
+    names = [name for name in names if not _CONSTANT.fullmatch(name)]
+    bare = not any(name.startswith(prefix) for name in names)
+    return {prefix + name if bare and name not in (LM_HEAD, _SCORE) else name: name for name in names}

@@ -1,0 +1,152 @@
+"""`bigtrain evaluate`, against sums computed one token at a time."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from bigtrain import config
+from bigtrain.commands import evaluate
+from bigtrain.data.schema import BytesConfig
+from bigtrain.errors import GateMissed, UserError
+from bigtrain.models.base import materialise
+from bigtrain.models.decoder import Decoder
+from bigtrain.models.huggingface import save_model
+from bigtrain.models.schema import DecoderConfig
+from bigtrain.tokenizer import train
+
+TEXT = "To be, or not to be: that is the question. " * 4 + "Übung macht den Meister."
+LABELS = ["bad", "good"]
+
+
+def tiny(n_labels=0):
+    shape = DecoderConfig(dim=16, n_layers=1, n_heads=2, max_seq_len=16).resolved(257)
+    torch.manual_seed(0)
+    return materialise(Decoder.on_meta(shape, n_labels=n_labels), torch.device("cpu"), seed=3)
+
+
+@pytest.fixture(scope="module")
+def language_model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    save_model(folder, tiny(), train(BytesConfig(), []))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classifier")
+    save_model(folder, tiny(len(LABELS)), train(BytesConfig(), []), LABELS)
+    return folder
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def run(*lines, **options):
+    return evaluate.run(config.load("evaluate", [*lines, "device=cpu", "device.precision=fp32"]), **options)
+
+
+def reference(stride):
+    """Loss of every token, each in a forward pass of its own with the context its window gives it."""
+    model, tokenizer = tiny().eval(), train(BytesConfig(), [])
+    ids = [*tokenizer.encode(TEXT), tokenizer.eos_id]
+    losses = []
+    for position in range(1, len(ids)):
+        start = 0 if position <= 16 else -(-(position - 16) // stride) * stride
+        with torch.no_grad():
+            logits = model.logits(model(torch.tensor([ids[start:position]])))[0, -1]
+        losses.append(-float(logits.double().log_softmax(-1)[ids[position]]))
+    return losses
+
+
+@pytest.mark.parametrize("stride", [1, 5, 16])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_text_metrics_are_those_of_every_token(language_model, text, stride, rows):
+    result = run(
+        f"checkpoint={language_model}", f"data.files={text}", f"evals.stride={stride}", f"evals.batch_rows={rows}"
+    )
+    losses = reference(stride)
+    n_bytes = len(TEXT.encode())
+    assert result["tokens"] == len(losses) == n_bytes
+    assert result["loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+    assert result["perplexity"] == pytest.approx(math.exp(result["loss"]))
+    # All bytes but the first, which nothing predicts; the end of the text is predicted and has no bytes.
+    assert result["bits_per_byte"] == pytest.approx(sum(losses) / math.log(2) / (n_bytes - 1), rel=1e-5)
+
+
+def test_limits_and_dry_run(language_model, text):
+    assert run(f"checkpoint={language_model}", f"data.files={text}", "evals.max_tokens=20")["tokens"] == 20
+    needs = run(f"checkpoint={language_model}", f"data.files={text}", dry_run=True)
+    assert needs["tokens"] == len(TEXT.encode())
+    assert needs["parameters"] == sum(parameter.numel() for parameter in tiny().parameters())
+    assert "loss" not in needs
+
+
+def test_gates_and_output(language_model, text, tmp_path, capsys):
+    given = [f"checkpoint={language_model}", f"data.files={text}", f"output={tmp_path / 'out'}"]
+    result = run(*given, "gates.loss=<100", "gates.perplexity=<1.5", "gates.token_accuracy=>=0.99")
+    assert [missed.split()[0] for missed in result["missed"]] == ["perplexity", "token_accuracy"]
+    evaluate.show(result)
+    assert "perplexity" in capsys.readouterr().out
+    with pytest.raises(GateMissed, match=r"perplexity < 1\.5.*token_accuracy >= 0\.99"):
+        evaluate.verdict(result)
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == result
+    assert "perplexity" in (tmp_path / "out" / "report.html").read_text()
+    passed = run(*given, "gates.loss=<100")
+    evaluate.verdict(passed)
+    assert passed["missed"] == []
+
+
+def test_labelled_rows(classifier, tmp_path):
+    rows = [("a fine text", "good"), ("a poor text", "bad"), ("short", "good"), ("x" * 40, "bad"), ("", "good")]
+    (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows[:2]))
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps({"text": t, "label": y}) + "\n" for t, y in rows[2:]))
+    result = run(f"checkpoint={classifier}", f"data.files=[{tmp_path}/a.csv,{tmp_path}/b.jsonl]", "evals.batch_rows=2")
+    model, tokenizer, losses, right = tiny(2).eval(), train(BytesConfig(), []), [], 0
+    for text, label in rows:
+        ids = tokenizer.encode(text)[:16] or [tokenizer.pad_id]
+        with torch.no_grad():
+            logits = model.logits(model(torch.tensor([ids]))[0, -1])
+        losses.append(-float(logits.log_softmax(-1)[LABELS.index(label)]))
+        right += LABELS[int(logits.argmax())] == label
+    assert result["rows"] == 5
+    assert result["loss"] == pytest.approx(sum(losses) / 5, rel=1e-5)
+    assert result["accuracy"] == right / 5
+    assert 0 <= result["macro_f1"] <= 1
+
+
+def test_a_label_that_training_has_not_seen(classifier, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\nfine,good\nso so,middling\n")
+    with pytest.raises(UserError, match=r"(?s)rows\.csv:3.*middling.*bad, good"):
+        run(f"checkpoint={classifier}", f"data.files={path}")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["gates.accuracy=>0.5"], r"(?s)gates\.accuracy.*loss, perplexity, bits_per_byte, token_accuracy"),
+        (["gates.loss=1"], r"gates\.loss"),
+        (["evals.seq_len=17"], r"(?s)evals\.seq_len=17.*16"),
+        (["evals.stride=17"], r"(?s)evals\.stride=17.*16"),
+        (["data.split=test"], r"data\.split"),
+        (["data.split=train"], r"data\.split"),
+        (["data.label_field=y"], r"data\.label_field"),
+        (["data.validation_fraction=0.5"], r"data\.validation_fraction"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(language_model, text, lines, words, tmp_path):
+    with pytest.raises(UserError, match=words):
+        run(f"checkpoint={language_model}", f"data.files={text}", f"output={tmp_path / 'out'}", *lines)
+    assert not (tmp_path / "out").exists()
+
+
+def test_text_that_predicts_nothing_and_places_that_are_files(language_model, text, tmp_path):
+    with pytest.raises(UserError, match=r"output="):
+        run(f"checkpoint={language_model}", f"data.files={text}", f"output={text}")
+    assert text.read_text(encoding="utf-8") == TEXT

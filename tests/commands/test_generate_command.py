@@ -1,0 +1,82 @@
+"""`bigtrain generate`, from a model folder to text on standard output."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bigtrain import config
+from bigtrain.commands import generate
+from bigtrain.data.schema import BytesConfig
+from bigtrain.errors import UserError
+from bigtrain.models.base import materialise
+from bigtrain.models.decoder import Decoder
+from bigtrain.models.huggingface import save_model
+from bigtrain.models.schema import DecoderConfig
+from bigtrain.tokenizer import train
+
+
+def save(folder: Path, n_labels: int = 0, **fields: Any) -> Path:
+    folder.mkdir()
+    shape = DecoderConfig(**{"dim": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 64, **fields}).resolved(257)
+    model = Decoder.on_meta(shape, n_labels)
+    materialise(model, torch.device("cpu"), seed=3)
+    save_model(folder, model, train(BytesConfig(), []), [f"label {n}" for n in range(n_labels)])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("models") / "language model")
+
+
+def run(folder: Path, *lines: str) -> dict[str, Any]:
+    return generate.run(config.load("generate", [f"checkpoint={folder}", *lines, "device=cpu"]))
+
+
+def test_text_comes_after_the_prompt(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(folder, "prompt=Hello, world! 你好=", "max_new_tokens=10", "seed=3")
+    assert result["text"] == "Hello, world! 你好=" + result["completion"]
+    assert result["tokens"] == 10
+    assert result["stopped_by"] == "max_new_tokens"
+    assert result["tokens_per_second"] > 0
+    assert Path(result["checkpoint"]) == folder
+    generate.show(result)
+    assert capsys.readouterr().out == result["text"] + "\n"
+    again = run(folder, "prompt=Hello, world! 你好=", "max_new_tokens=10", "seed=3")
+    other = run(folder, "prompt=Hello, world! 你好=", "max_new_tokens=10", "seed=4")
+    assert again["text"] == result["text"] != other["text"]
+
+
+def test_every_sampling_key_is_heard(folder: Path) -> None:
+    def text(*lines: str) -> str:
+        return str(run(folder, "prompt=abc", "max_new_tokens=16", *lines)["text"])
+
+    greedy = text("temperature=0")
+    assert greedy == text("temperature=0", "seed=5") == text("top_k=1") == text("top_p=1e-9")
+    assert len({greedy, text(), text("temperature=2"), text("top_k=3"), text("top_p=0.3")}) == 5
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "no prompt"),
+        (["prompt="], "empty prompt"),
+        (["prompt=" + "x" * 65], r"65 tokens with model\.max_seq_len=64"),
+        (["prompt=x", "device.compile=true"], "uncompiled"),
+    ],
+)
+def test_prompts_that_cannot_be_continued(folder: Path, lines: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        run(folder, *lines)
+
+
+def test_a_classifier_writes_no_text(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"classifier of label 0, label 1"):
+        run(save(tmp_path / "classifier", n_labels=2), "prompt=x")
+
+
+def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="tokenizer of 257 entries, an embedding of 200 rows"):
+        run(save(tmp_path / "small", vocab_size=200), "prompt=x")

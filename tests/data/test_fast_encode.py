@@ -1,0 +1,149 @@
+"""When the fast way is taken, and that it is not taken where ids could differ."""
+
+import json
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers
+
+from bigtrain.data import fast_encode
+from bigtrain.data.fast_encode import BYTE_OF, GPT2, LLAMA3, QWEN2, fast_encoder
+from bigtrain.data.schema import BPEConfig
+from bigtrain.tokenizer import Tokenizer, train
+
+TEXT = "It's 12345 o'clock, WE'LL see;  naïve cafe\u0301 中文\r\n\r\n  done...\n\n \t x\n" * 3
+
+
+@pytest.fixture(scope="module")
+def spec() -> dict[str, Any]:
+    rng = random.Random(0)
+    words = ["the", "then", "there", "naïve", "cafe\u0301", "12345", "中文", "o'clock", "\n\n", "  "]
+    texts = [" ".join(rng.choice(words) for _ in range(500)) for _ in range(20)]
+    return dict(train(BPEConfig(vocab_size=320), texts).spec)
+
+
+def split_by(pattern: str, **changes: object) -> dict[str, Any]:
+    """The pre-tokenizer of the Llama 3 and Qwen 2 files."""
+    split = {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False, **changes}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    return {"type": "Sequence", "pretokenizers": [split, byte_level]}
+
+
+def is_fast(spec: dict[str, Any]) -> bool:
+    """Whether there is a fast way, after checking that it agrees."""
+    tokenizer = Tokenizer(spec)
+    fast = fast_encoder(tokenizer.spec, tokenizer.backend)
+    if fast:
+        assert fast(TEXT).tolist() == tokenizer.encode(TEXT)
+    assert tokenizer.encode_documents([TEXT])[0].tolist() == tokenizer.encode(TEXT)
+    return fast is not None
+
+
+@pytest.mark.parametrize("pattern", [GPT2, LLAMA3, QWEN2])
+@pytest.mark.parametrize("normalizer", [None, {"type": "NFC"}])
+def test_known_forms(spec: dict[str, Any], pattern: str, normalizer: object) -> None:
+    assert is_fast({**spec, "pre_tokenizer": split_by(pattern), "normalizer": normalizer})
+
+
+def test_tokens_that_are_taken_whole(spec: dict[str, Any]) -> None:
+    """`ignore_merges` (Llama 3): a word that is a token is taken as it is."""
+    assert is_fast({**spec, "model": {**spec["model"], "ignore_merges": True}})
+
+
+def test_merges_written_the_old_way(spec: dict[str, Any]) -> None:
+    merges = [" ".join(pair) for pair in spec["model"]["merges"]]
+    assert is_fast({**spec, "model": {**spec["model"], "merges": merges}})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"normalizer": {"type": "NFKC"}},
+        {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}]}},
+        {"pre_tokenizer": None},
+        {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True}},
+        {"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}},
+        {"pre_tokenizer": split_by(r"\S+|\s+")},
+        {"pre_tokenizer": split_by(GPT2, behavior="Removed", invert=True)},
+        {"pre_tokenizer": {"type": "Sequence", "pretokenizers": []}},
+    ],
+)
+def test_other_forms(spec: dict[str, Any], changes: dict[str, Any]) -> None:
+    assert not is_fast({**spec, **changes})
+
+
+def test_a_token_that_is_not_special_is_found_in_text(spec: dict[str, Any]) -> None:
+    added = {**spec["added_tokens"][0], "content": "naïve", "id": 320, "special": False}
+    changed = {**spec, "added_tokens": [*spec["added_tokens"], added]}
+    assert not is_fast(changed)
+    tokenizer = Tokenizer(changed)
+    assert tokenizer.backend.token_to_id("naïve") in tokenizer.encode(TEXT)
+
+
+def changed_model(spec: dict[str, Any], vocab: dict[str, int], merges: list[list[str]], **more: Any) -> dict[str, Any]:
+    eos = {**spec["added_tokens"][0], "id": max(vocab.values()) + 1}
+    return {**spec, "model": {**spec["model"], "vocab": vocab, "merges": merges, **more}, "added_tokens": [eos]}
+
+
+def test_ranks_that_would_not_be_merges(spec: dict[str, Any]) -> None:
+    vocab, merges = spec["model"]["vocab"], spec["model"]["merges"]
+    vocab = {token: id_ for token, id_ in vocab.items() if token != "<|endoftext|>"}
+    assert is_fast(changed_model(spec, vocab, merges))
+    assert not is_fast(changed_model(spec, vocab, list(reversed(merges)))), "ids do not ascend along the merges"
+    assert not is_fast(changed_model(spec, vocab | {"zzz": 400}, merges)), "a token that no merge makes"
+    assert not is_fast(changed_model(spec, vocab, merges[:-1])), "a token whose merge is missing"
+    random_merges = changed_model(spec, vocab, merges, dropout=0.1)
+    assert fast_encoder(random_merges, Tokenizer(random_merges).backend) is None
+    missing = {token: id_ for token, id_ in vocab.items() if token != "ÿ"}
+    assert not is_fast(changed_model(spec, missing, merges)), "a byte without a token"
+
+
+def test_a_token_whose_own_bytes_are_merged_otherwise(spec: dict[str, Any]) -> None:
+    """abc is made of ab + c, but in the text "abc" bc is merged first: tokenizers never makes abc, tiktoken would."""
+    vocab = {token: id_ for id_, token in enumerate(BYTE_OF)} | {"bc": 256, "ab": 257, "abc": 258}
+    changed = changed_model(spec, vocab, [["b", "c"], ["a", "b"], ["ab", "c"]])
+    assert Tokenizer(changed).encode("abc") == [vocab["a"], vocab["bc"]]
+    assert not is_fast(changed)
+
+
+def test_a_pre_tokenizer_that_splits_otherwise_is_noticed(
+    spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the Unicode tables of the two libraries differed."""
+    tokenizer = Tokenizer(spec)
+    assert fast_encode._splits_alike(GPT2, tokenizer.backend)
+    assert not fast_encode._splits_alike(GPT2.replace(r"\p{L}", r"[\p{L}--\x{1c89}]", 1), tokenizer.backend)
+    assert not fast_encode._splits_alike(LLAMA3, tokenizer.backend)
+    monkeypatch.setattr(fast_encode, "_splits_alike", lambda pattern, backend: False)
+    assert not is_fast(spec)
+
+
+def test_every_code_point_is_of_the_same_class_in_both_libraries(spec: dict[str, Any]) -> None:
+    """A letter, a number, a blank or something else: one text with every code point between known neighbours.
+
+    In blocks of 64 code points, which stand in one row of every table, the first of each is looked at.
+    """
+    points = [code for code in range(0, 0x110000, 64) if not 0xD800 <= code < 0xE000]
+    backend = Tokenizer(spec).backend
+    text = "".join(f"a{chr(code)}1{chr(code)}!" for code in points)
+    words = [bytes(BYTE_OF[c] for c in word) for word, _ in backend.pre_tokenizer.pre_tokenize_str(text)]
+    whole = sorted({word for word in words if len(word) > 1})
+    ranks = {bytes([byte]): byte for byte in range(256)} | {word: 256 + n for n, word in enumerate(whole)}
+    encoding = fast_encode.tiktoken.Encoding("all", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={})
+    assert encoding.decode_tokens_bytes(encoding.encode_ordinary(text)) == words
+
+
+def test_bytes_and_characters_by_table() -> None:
+    backend = tokenizers.Tokenizer(models.WordLevel({"b": 0, "a": 1, "ab": 2, "?": 3}, unk_token="?"))
+    backend.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(r"[\s\S]"), "isolated")
+    backend.decoder = decoders.Fuse()
+    fast = fast_encoder(json.loads(backend.to_str()), backend)
+    assert fast is not None
+    assert fast("ab\n\U0010ffffa").tolist() == [1, 0, 3, 3, 1] == backend.encode("ab\n\U0010ffffa").ids
+    assert fast("").tolist() == []
+    assert fast("a").dtype == np.uint32
+    backend.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex("a"), "isolated")
+    assert fast_encoder(json.loads(backend.to_str()), backend) is None

@@ -1,0 +1,369 @@
+"""From raw files to a prepared set, in a folder and in the cache."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigtrain.data import pipeline, sources
+from bigtrain.data.pipeline import cache_folder, prepare, prepared
+from bigtrain.data.schema import (
+    AutoTokenizerConfig,
+    BPEConfig,
+    BytesConfig,
+    CharsConfig,
+    DataConfig,
+    FileTokenizerConfig,
+    SplitBy,
+    TokenizerConfig,
+    WordsConfig,
+)
+from bigtrain.data.shards import PreparedSet
+from bigtrain.errors import DiskFull, UserError
+from bigtrain.tokenizer import Tokenizer, train
+
+BPE = BPEConfig(vocab_size=400)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> DataConfig:
+    """200 rows and a text."""
+    rng = random.Random(0)
+    words = ["the", "cat", "sat", "über", "中文", "<|endoftext|>", "\n\n", "x1", "don't"]
+    rows = [{"text": " ".join(rng.choice(words) for _ in range(rng.randrange(1, 60)))} for _ in range(200)]
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in [*rows, {"text": ""}]))
+    (folder / "text.txt").write_text("A text of its own. " * 20)
+    return DataConfig(files=[str(folder)], validation_fraction=0.1)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def texts(found: PreparedSet, part: str) -> list[str]:
+    split, tokenizer = found.split(part), found.tokenizer()
+    ends = [*split.document_starts[1:], len(split)]
+    return [
+        tokenizer.decode(split.tokens[a : b - 1].tolist()) for a, b in zip(split.document_starts, ends, strict=True)
+    ]
+
+
+def nothing_left(folder: Path) -> bool:
+    return not [path.name for path in folder.iterdir() if path.name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize("config", [BPE, BytesConfig(), CharsConfig(), WordsConfig(vocab_size=30)])
+def test_the_text_is_in_the_set_in_its_order(corpus: DataConfig, config: TokenizerConfig, tmp_path: Path) -> None:
+    found = prepare(corpus, config, tmp_path / "set")
+    given = [document.text for document in sources.documents(corpus)]
+    parts = {part: texts(found, part) for part in ("train", "validation")}
+    if not isinstance(config, CharsConfig | WordsConfig):  # these may meet something new in the validation part
+        assert [text for text in given if text in parts["train"]] == parts["train"]
+        assert [text for text in given if text in parts["validation"]] == parts["validation"]
+    assert len(parts["train"]) + len(parts["validation"]) == len(given) == 201
+    assert len(parts["validation"]) > 5
+    eos = found.tokenizer().eos_id
+    assert sum((found.split(part).tokens == eos).sum() for part in parts) == len(given)
+    assert sum(found.split(part).n_bytes for part in parts) == sum(len(text.encode()) for text in given)
+    found.verify()
+
+
+def test_the_same_input_gives_the_same_bytes(corpus: DataConfig, tmp_path: Path) -> None:
+    first = prepare(corpus, BPE, tmp_path / "a")
+    moved = tmp_path / "moved"
+    Path(corpus.files[0]).rename(moved)
+    second = prepare(DataConfig(files=[str(moved)], validation_fraction=0.1), BPE, tmp_path / "b")
+    assert content(first.path) == content(second.path)
+
+
+def test_batches_change_nothing(corpus: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prepare(corpus, BPE, tmp_path / "a")
+    monkeypatch.setattr(pipeline, "_BATCH_CHARACTERS", 300)
+    second = prepare(corpus, BPE, tmp_path / "b")
+    assert content(first.path) == content(second.path)
+
+
+def test_the_tokenizer_is_trained_on_the_training_part_only(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("abcabcabc" * 10 + "zzzzzzzzzz")
+    found = prepare(DataConfig(files=[str(path)], validation_fraction=0.1), CharsConfig(), tmp_path / "set")
+    assert set(found.tokenizer().backend.get_vocab()) == {"a", "b", "c", "<|unk|>", "<|endoftext|>"}
+    assert found.manifest["settings"]["split_by"] == "document"
+    assert found.manifest["split"]["by"] == "tail"
+
+
+def test_tiny_shakespeare_is_nanogpt_s(test_data: Path, tmp_path: Path) -> None:
+    path = test_data / "tinyshakespeare" / "input.txt"
+    data = DataConfig(files=[str(path)], split_by=SplitBy.tail, validation_fraction=0.1)
+    found = prepare(data, CharsConfig(), tmp_path / "set")
+    text = path.read_text(encoding="utf-8")
+    letters = sorted(set(text))
+    assert found.vocab_size == len(letters) + 2 == 67
+    assert found.split("train").tokens[:-1].tolist() == [letters.index(letter) for letter in text[:1003854]]
+    assert texts(found, "validation") == [text[1003854:]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"validation_fraction": 0.2},
+        {"split_by": SplitBy.tail},
+        {"text_field": ["text", "text"]},
+        {"tokenizer": BPEConfig(vocab_size=401)},
+        {"tokenizer": BytesConfig()},
+        {"content": "changed"},
+    ],
+    ids=str,
+)
+def test_the_fingerprint_knows_everything_that_matters(corpus: DataConfig, change: dict[str, Any]) -> None:
+    before = prepared(corpus, BPE).fingerprint
+    tokenizer = change.pop("tokenizer", BPE)
+    if new_content := change.pop("content", None):
+        (Path(corpus.files[0]) / "text.txt").write_text(new_content)
+    assert prepared(corpus, BPE).fingerprint == before or new_content
+    settings = {"files": corpus.files, "validation_fraction": 0.1, **change}
+    assert prepared(DataConfig(**settings), tokenizer).fingerprint != before
+
+
+def test_the_cache_is_used_and_it_is_said(
+    corpus: DataConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BIGTRAIN_CACHE", str(tmp_path / "cache"))
+    with caplog.at_level("INFO", "bigtrain"):
+        first = prepared(corpus, BPE)
+        assert f"cached in {cache_folder() / 'prepared' / first.fingerprint}" in caplog.text
+        caplog.clear()
+        second = prepared(corpus, BPE)
+        assert f"reused from {first.path}" in caplog.text
+    assert first.path == second.path == cache_folder() / "prepared" / first.fingerprint
+
+
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BIGTRAIN_CACHE", str(tmp_path / "own"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path / "own"
+    monkeypatch.delenv("BIGTRAIN_CACHE")
+    assert cache_folder() == tmp_path / "xdg" / "bigtrain"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "bigtrain"
+
+
+def test_auto_is_bpe_of_8192(corpus: DataConfig) -> None:
+    assert prepared(corpus, AutoTokenizerConfig()).manifest["settings"]["tokenizer"] == {
+        "name": "bpe",
+        "vocab_size": 8192,
+    }
+
+
+def test_a_checkpoint_s_tokenizer_is_used(corpus: DataConfig, tmp_path: Path) -> None:
+    tokenizer = train(BPEConfig(vocab_size=300), ["some other text " * 9])
+    found = prepared(corpus, AutoTokenizerConfig(), tokenizer)
+    assert found.tokenizer().hash == tokenizer.hash
+    tokenizer.save(tmp_path)
+    assert prepared(corpus, FileTokenizerConfig(path=str(tmp_path))).path == found.path
+    assert prepared(corpus, BPE).path != found.path
+
+
+def test_a_set_made_with_another_tokenizer_is_refused(corpus: DataConfig, tmp_path: Path) -> None:
+    found = prepare(corpus, BPE, tmp_path / "set")
+    found.tokenizer().save(tmp_path)
+    given = DataConfig(path=str(found.path))
+    for config in (AutoTokenizerConfig(), BPE, FileTokenizerConfig(path=str(tmp_path))):
+        assert prepared(given, config).fingerprint == found.fingerprint
+    assert prepared(given, AutoTokenizerConfig(), found.tokenizer()).fingerprint == found.fingerprint
+    other = train(BytesConfig(), [])
+    with pytest.raises(UserError) as caught:
+        prepared(given, AutoTokenizerConfig(), other)
+    assert other.hash[:12] in str(caught.value)
+    assert found.tokenizer().hash[:12] in str(caught.value)
+    with pytest.raises(UserError, match=r"vocab_size=500\n.*tokenizer=bpe tokenizer\.vocab_size=400"):
+        prepared(given, BPEConfig(vocab_size=500))
+    other.save(tmp_path)
+    with pytest.raises(UserError, match=r"tokenizer\.path="):
+        prepared(given, FileTokenizerConfig(path=str(tmp_path)))
+
+
+def test_a_tokenizer_without_end_of_document_is_refused(corpus: DataConfig, tmp_path: Path) -> None:
+    spec = {**train(BytesConfig(), []).spec, "added_tokens": []}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(spec))
+    with pytest.raises(UserError, match="eos_token"):
+        prepare(corpus, FileTokenizerConfig(path=str(tmp_path)), tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+    assert nothing_left(tmp_path)
+
+
+def test_an_output_that_exists(corpus: DataConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = prepare(corpus, BPE, tmp_path / "set")
+    times = {path.name: path.stat().st_mtime_ns for path in found.path.iterdir()}
+    with caplog.at_level("INFO", "bigtrain"):
+        assert prepare(corpus, BPE, tmp_path / "set").fingerprint == found.fingerprint
+    assert "already prepared" in caplog.text
+    assert times == {path.name: path.stat().st_mtime_ns for path in found.path.iterdir()}
+    with pytest.raises(UserError, match="other input or settings"):
+        prepare(corpus, BytesConfig(), tmp_path / "set")
+    for other in (tmp_path / "corpus", tmp_path / "corpus" / "text.txt"):
+        with pytest.raises(UserError, match="nothing is overwritten"):
+            prepare(corpus, BPE, other)
+    (tmp_path / "empty").mkdir()
+    assert prepare(corpus, BPE, tmp_path / "empty").fingerprint == found.fingerprint
+
+
+@pytest.mark.parametrize("output", ["corpus/text.txt/set", "corpus/text.txt"])
+def test_an_output_that_cannot_be_made(corpus: DataConfig, output: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"output=DIR|choose a new folder"):
+        prepare(corpus, BPE, tmp_path / output)
+
+
+def test_a_read_only_place(corpus: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match="Permission denied"):
+        prepare(corpus, BPE, tmp_path / "set")
+    with pytest.raises(UserError, match="BIGTRAIN_CACHE"):
+        prepared(corpus, BPEConfig(vocab_size=411))
+
+
+def test_a_prepared_set_is_not_prepared_again(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not prepared again"):
+        prepare(DataConfig(path="x"), BPE, tmp_path / "set")
+
+
+@pytest.mark.parametrize("kind", ["user", "disk"])
+def test_nothing_half_written_stays(
+    corpus: DataConfig, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = UserError("x", "y", "z") if kind == "user" else OSError(28, "No space left on device")
+    calls = 0
+
+    def fail(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            raise error
+
+    monkeypatch.setattr(pipeline, "_BATCH_CHARACTERS", 300)
+    monkeypatch.setattr(pipeline.ShardWriter, "add", fail)
+    with pytest.raises(UserError if kind == "user" else DiskFull):
+        prepare(corpus, BPE, tmp_path / "set")
+    assert calls == 4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus"]
+
+
+def test_an_input_that_changes_meanwhile_is_noticed(
+    corpus: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = pipeline.ShardWriter.finish
+
+    def append(self: pipeline.ShardWriter, *args: Any, **kwargs: Any) -> None:
+        finish(self, *args, **kwargs)
+        with open(Path(corpus.files[0]) / "text.txt", "a") as file:
+            file.write("more")
+
+    monkeypatch.setattr(pipeline.ShardWriter, "finish", append)
+    with pytest.raises(UserError, match="changed while it was read"):
+        prepare(corpus, BPE, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+def test_an_error_found_while_the_tokenizer_is_trained_is_the_user_s(corpus: DataConfig, tmp_path: Path) -> None:
+    """It passes through the tokenizers library, and comes out as it went in."""
+    with open(Path(corpus.files[0]) / "rows.jsonl", "a") as file:
+        file.write("\nbroken")
+    without_validation = DataConfig(files=corpus.files, validation_fraction=0)
+    with pytest.raises(UserError, match=r"rows\.jsonl:202: not JSON"):
+        prepare(without_validation, BPE, tmp_path / "set")
+    assert nothing_left(tmp_path)
+
+
+PREPARE = """
+import sys; from pathlib import Path
+from bigtrain import log; log.setup()
+from bigtrain.data.pipeline import prepare, prepared; from bigtrain.data.schema import *
+data, config = DataConfig(files=[sys.argv[1]], validation_fraction=0.1), BPEConfig(vocab_size=400)
+if len(sys.argv) > 2:
+    prepare(data, config, Path(sys.argv[2]))
+else:
+    prepared(data, config)
+"""
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PREPARE, *arguments],
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_several_processes_prepare_one_entry(corpus: DataConfig, tmp_path: Path) -> None:
+    """All of them succeed, and what is there is one whole set."""
+    processes = [start(corpus.files[0], BIGTRAIN_CACHE=str(tmp_path / "cache")) for _ in range(4)]
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, errors
+    assert sum("cached in" in error for error in errors) == 1
+    assert sum("reused from" in error for error in errors) == 3
+    (folder,) = (tmp_path / "cache" / "prepared").iterdir()
+    PreparedSet.open(folder).verify()
+
+
+def test_a_loser_of_the_rename_uses_the_winner_s(
+    corpus: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are no locks, two processes may do the same work."""
+    work = pipeline._Work.plan(corpus, BPE)
+    write = pipeline._Work._write
+
+    def overtaken(self: pipeline._Work, folder: Path) -> None:
+        monkeypatch.setattr(pipeline._Work, "_write", write)
+        monkeypatch.setattr(pipeline, "_remove_leftovers", lambda final: None)
+        assert work.into(tmp_path / "set")[1]
+        self._write(folder)
+
+    monkeypatch.setattr(pipeline._Work, "_write", overtaken)
+    found, new = work.into(tmp_path / "set")
+    assert not new
+    found.verify()
+    assert nothing_left(tmp_path)
+
+
+def test_what_a_killed_run_leaves_is_cleaned_by_the_next(corpus: DataConfig, tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    big.mkdir()
+    (big / "a.txt").write_text("some words and more of them\n" * 50_000)
+    (tmp_path / "set.notes.tmp").write_text("the user's own")
+    (tmp_path / "set.0123abcd.tmp").mkdir()
+    process = start(str(big), str(tmp_path / "set"))
+    deadline = time.monotonic() + 30
+    own = re.compile(r"set\.(?!0123abcd)[0-9a-f]{8}\.tmp")
+    while not (found := [p for p in tmp_path.iterdir() if own.fullmatch(p.name)]) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert found
+    assert not (tmp_path / "set").exists()
+    assert not (tmp_path / "set.0123abcd.tmp").exists()
+    assert found[0].is_dir()
+    prepare(corpus, BPE, tmp_path / "set").verify()
+    assert [path.name for path in tmp_path.glob("*.tmp")] == ["set.notes.tmp"]
+
+
+def test_a_foreign_tokenizer_file(corpus: DataConfig, test_data: Path, tmp_path: Path) -> None:
+    path = test_data / "neox_tokenizer" / "allenai_gpt-neox-olmo-dolma-v1_5.json"
+    found = prepare(corpus, FileTokenizerConfig(path=str(path)), tmp_path / "set")
+    assert found.tokenizer().hash == Tokenizer.load(path).hash
+    assert found.manifest["settings"]["tokenizer"]["name"] == "file"
+    given = [document.text for document in sources.documents(corpus)]
+    assert sorted(texts(found, "train") + texts(found, "validation")) == sorted(given)

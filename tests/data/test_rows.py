@@ -1,0 +1,99 @@
+"""Labelled rows of csv, tsv and jsonl."""
+
+from pathlib import Path
+
+import pytest
+
+from bigtrain.data.rows import Rows, read_rows
+from bigtrain.errors import UserError
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return path
+
+
+def test_csv_with_quotes_commas_and_line_breaks(tmp_path: Path) -> None:
+    content = '\ufefftext,label\r\n"a, ""b""\nc",pos\r\n\r\n中文, neg \r\n'
+    path = write(tmp_path, "a.csv", content)
+    rows = read_rows(path, ["text"], "label")
+    assert rows == Rows(path, ['a, "b"\nc', "中文"], ["pos", "neg"], [2, 5])
+
+
+def test_tsv_takes_fields_as_they_are(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.tsv", 'text\tlabel\n"open, quote\t1\nb"c"\t0\n')
+    assert read_rows(path, ["text"], "label") == Rows(path, ['"open, quote', 'b"c"'], ["1", "0"], [2, 3])
+
+
+def test_jsonl_with_labels_of_every_kind(tmp_path: Path) -> None:
+    content = '{"text": "a", "y": 1}\n\n{"text": "b", "y": true}\n{"text": "", "y": "x"}\n{"text": "d", "y": 0.5}'
+    path = write(tmp_path, "a.jsonl", content)
+    assert read_rows(path, ["text"], "y") == Rows(path, ["a", "b", "", "d"], ["1", "true", "x", "0.5"], [1, 3, 4, 5])
+
+
+def test_several_texts_and_a_pair_are_joined_by_a_blank_line(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "title,body,other,label\nT,B,O,l\n")
+    assert read_rows(path, ["title", "body"], "label", "other").texts == ["T\n\nB\n\nO"]
+    nested = write(tmp_path, "a.jsonl", '{"x": {"q": "Q", "label": "l"}, "a": "A"}')
+    assert read_rows(nested, ["x.q"], "x.label", "a") == Rows(nested, ["Q\n\nA"], ["l"], [1])
+
+
+def test_labels_become_numbers(tmp_path: Path) -> None:
+    rows = read_rows(write(tmp_path, "a.csv", "text,label\na,x\nb,y\nc,x\n"), ["text"], "label")
+    assert rows.numbers(["y", "x"]) == [1, 0, 1]
+    with pytest.raises(UserError, match=r"a\.csv:3: label 'y'"):
+        rows.numbers(["x"])
+
+
+def test_a_text_of_a_million_characters(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", f"text,label\n{'x' * 1_000_000},1\n")
+    assert len(read_rows(path, ["text"], "label").texts[0]) == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", "", ["a.csv", "empty"]),
+        ("a.csv", "text,label\n", ["a.csv", "no rows"]),
+        ("a.jsonl", "\n", ["a.jsonl", "no rows"]),
+        ("a.csv", "body,class\nx,1\n", ["a.csv:2", "'text'", "body, class", "data.text_field="]),
+        ("a.csv", "text,class\nx,1\n", ["a.csv:2", "'label'", "class, text", "data.label_field="]),
+        ("a.csv", "text,label\na,1\nb\n", ["a.csv:3", "1 fields", "2: text, label"]),
+        ("a.csv", 'text,label\n"a\nb",1\nc,d,2\n', ["a.csv:4", "3 fields"]),
+        ("a.csv", "text,label\na,1\nb, \n", ["a.csv:3", "'label' is empty"]),
+        ("a.csv", 'text,label\n"a"b,1\n', ["a.csv:2", "RFC 4180"]),
+        ("a.csv", 'text,label\n"never closed,1\n', ["a.csv", "RFC 4180"]),
+        ("a.csv", "text,text,label\na,b,1\n", ["a.csv:1", "'text' twice"]),
+        ("a.csv", b"text,label\n\xe9,1\n", ["a.csv", "not UTF-8", "byte offset 11"]),
+        ("a.tsv", "text,label\na,1\n", ["a.tsv:2", "'text'", "text,label"]),
+        ("a.tsv", b"text\tlabel\n\0\t1\n", ["a.tsv", "binary"]),
+        ("a.jsonl", '{"text": "a", "label": null}', ["a.jsonl:1", "'label' is null"]),
+        ("a.jsonl", '{"text": "a", "label": ["x"]}', ["a.jsonl:1", "JSON list"]),
+        ("a.jsonl", '{"text": 1, "label": "x"}', ["a.jsonl:1", "'text' is a JSON int"]),
+        ("a.jsonl", '{"text": "a", "label": "x"}\n{', ["a.jsonl:2", "not JSON"]),
+        ("a.xlsx", "x", ["a.xlsx", ".csv .tsv .jsonl"]),
+    ],
+)
+def test_bad_rows_are_named(name: str, content: str | bytes, words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        read_rows(write(tmp_path, name, content), ["text"], "label")
+    assert [word for word in words if word not in str(caught.value)] == []
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"):
+        read_rows(tmp_path / "absent.csv", ["text"], "label")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UserError, match="directory"):
+        read_rows(tmp_path / "folder.csv", ["text"], "label")
+    with pytest.raises(UserError, match="'pair'"):
+        read_rows(write(tmp_path, "a.csv", "text,label\na,1\n"), ["text"], "label", "pair")
+
+
+def test_real_data(test_data: Path) -> None:
+    adult = read_rows(test_data / "adult" / "train.csv", ["education", "occupation"], "income")
+    assert len(adult) == 8000
+    assert set(adult.labels) == {"<=50K", ">50K"}
+    gsm8k = read_rows(test_data / "gsm8k" / "dev.jsonl", ["question"], "answer")
+    assert len(gsm8k) == 300
