@@ -48,8 +48,8 @@ class RunFolder:
     Only rank 0 opens one. Usable as a context manager.
     """
 
-    def __init__(self, path: Path, lock: int) -> None:
-        self.path = path
+    def __init__(self, path: Path, lock: int, *, is_new: bool) -> None:
+        self.path, self._is_new = path, is_new
         self.checkpoints = path / "checkpoints"
         self.metrics = JsonLines(path / "metrics.jsonl")
         self.samples = JsonLines(path / "samples.jsonl")
@@ -64,6 +64,7 @@ class RunFolder:
         Raises RunBusy where another living process holds it, UserError where it cannot be made or written.
         """
         with _user_errors(path or Path("runs")):
+            is_new = path is None or not path.exists()
             if path is None:
                 path = _new_folder(Path("runs"), name or verb)
             path.mkdir(parents=True, exist_ok=True)
@@ -71,7 +72,7 @@ class RunFolder:
             try:
                 if not os.access(path, os.W_OK | os.X_OK):
                     raise PermissionError(13, "the folder is read-only")
-                return cls(path, lock)
+                return cls(path, lock, is_new=is_new)
             except BaseException:
                 _give_back(lock)
                 raise
@@ -132,6 +133,15 @@ class RunFolder:
         write_json(
             self.path / "result.json", {key: None if _not_finite(value) else value for key, value in result.items()}
         )
+
+    def abandon(self) -> None:
+        """Give the folder back as it was found: one that was made for this command vanishes if nothing was done in it."""
+        self.close()
+        if self._is_new:
+            for name in ("log.txt", ".lock"):
+                (self.path / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
     def close(self) -> None:
         """Give the folder back."""

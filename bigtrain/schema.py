@@ -126,7 +126,9 @@ class GenerateConfig:
     max_new_tokens: int = option(128, "tokens to write at most", at_least=1)
     temperature: float = option(0.8, "divides the logits; 0: always the likeliest token", at_least=0)
     top_k: int | None = option(None, "sample among the k likeliest tokens; null: all", at_least=1)
-    top_p: float | None = option(None, "sample among the likeliest tokens that hold this probability; null: all", above=0, at_most=1)
+    top_p: float | None = option(
+        None, "sample among the likeliest tokens that hold this probability; null: all", above=0, at_most=1
+    )
     seed: int = option(0, "of the sampling", at_least=0)
     device: DeviceConfig = option(DeviceConfig, "the device and its arithmetic")
 

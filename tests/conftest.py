@@ -35,5 +35,7 @@ def prepared_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     rows = folder / "rows.jsonl"
     rows.write_text("".join(json.dumps({"text": text(60, seed)}) + "\n" for seed in range(80)))
-    run_verb("prepare", [f"data.files={rows}", "tokenizer=bytes", f"output={folder / 'set'}", "data.validation_fraction=0.1"])
+    run_verb(
+        "prepare", [f"data.files={rows}", "tokenizer=bytes", f"output={folder / 'set'}", "data.validation_fraction=0.1"]
+    )
     return folder / "set"

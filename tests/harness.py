@@ -14,7 +14,27 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-WORDS = "the a cat dog tree house river sings runs sleeps under over near and while because green old small".split()
+WORDS = [
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "tree",
+    "house",
+    "river",
+    "sings",
+    "runs",
+    "sleeps",
+    "under",
+    "over",
+    "near",
+    "and",
+    "while",
+    "because",
+    "green",
+    "old",
+    "small",
+]
 TIMES = {"seconds", "tokens_per_second", "mfu"}
 
 # A model that trains in milliseconds a step. tests add data.path=, run.dir= and what they are about.
@@ -47,9 +67,13 @@ def run_verb(verb: str, overrides: Sequence[str]) -> dict:
     return importlib.import_module(f"bigtrain.commands.{verb}").run(load(verb, list(overrides)))
 
 
-def cli(*words: str, env: dict[str, str] | None = None, cwd: Path | None = None, **kwargs) -> subprocess.CompletedProcess:
+def cli(
+    *words: str, env: dict[str, str] | None = None, cwd: Path | None = None, **kwargs
+) -> subprocess.CompletedProcess:
     """`python -m bigtrain WORDS` to its end."""
-    return subprocess.run(command(*words), env={**environment(), **(env or {})}, cwd=cwd, capture_output=True, text=True, **kwargs)
+    return subprocess.run(
+        command(*words), env={**environment(), **(env or {})}, cwd=cwd, capture_output=True, text=True, **kwargs
+    )
 
 
 def command(*words: str) -> list[str]:

@@ -13,7 +13,7 @@ from bigtrain.errors import UserError
 from bigtrain.schema import FinetuneConfig
 
 if TYPE_CHECKING:
-    from bigtrain.commands.train import Task
+    from bigtrain.commands.task import Task
     from bigtrain.data.rows import Rows
     from bigtrain.parallel.placement import Placement
 
@@ -46,8 +46,7 @@ def continued_text(loaded: Loaded, placement: Placement) -> Task:
 
 def classifier(loaded: Loaded, placement: Placement) -> Task:
     """The checkpoint's model with a head for the labels of the training rows."""
-    from bigtrain.commands.text import batch_rows, row_length
-    from bigtrain.commands.train import Task
+    from bigtrain.commands.task import Task, batch_rows, row_length
     from bigtrain.data.labelled import LabelledRows
     from bigtrain.models.decoder import Decoder
     from bigtrain.models.huggingface import read_config

@@ -12,7 +12,7 @@ from bigtrain.errors import UserError
 from bigtrain.schema import PretrainConfig
 
 if TYPE_CHECKING:
-    from bigtrain.commands.train import Task
+    from bigtrain.commands.task import Task
     from bigtrain.parallel.placement import Placement
 
 __all__ = ["run", "show"]

@@ -7,44 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bigtrain.commands.train import Task
+from bigtrain.commands.task import Task, batch_rows, row_length
 from bigtrain.data.loader import Windows
 from bigtrain.errors import UserError
 from bigtrain.evaluation.windows import Windows as EvaluationWindows
 from bigtrain.objectives.causal import Causal
-from bigtrain.training.schema import TrainConfig
 
 if TYPE_CHECKING:
     from bigtrain.data.shards import PreparedSet
     from bigtrain.models.base import Model
-
-
-DEFAULT_BATCH_ROWS = 32
-
-
-def row_length(train: TrainConfig, model: Model) -> int:
-    """`train.seq_len`, or the longest the model is made for. Raises UserError when it is longer than that."""
-    longest = model.config.max_seq_len
-    if train.seq_len is not None and train.seq_len > longest:
-        raise UserError(
-            f"train.seq_len={train.seq_len} with model.max_seq_len={longest}",
-            "a row cannot be longer than the model is made for",
-            f"choose train.seq_len={longest} or less, or a larger model.max_seq_len for a new model",
-        )
-    return train.seq_len or longest
-
-
-def batch_rows(train: TrainConfig, seq_len: int) -> int:
-    """Rows of the global batch. Raises UserError when `batch_tokens` is no whole number of rows."""
-    if train.batch_tokens is None:
-        return train.batch_rows or DEFAULT_BATCH_ROWS
-    if train.batch_tokens % seq_len:
-        raise UserError(
-            f"train.batch_tokens={train.batch_tokens} with rows of {seq_len} tokens",
-            "the batch must be divisible into whole rows",
-            f"choose train.batch_tokens={max(1, round(train.batch_tokens / seq_len)) * seq_len}",
-        )
-    return train.batch_tokens // seq_len
 
 
 def causal_task(config: Any, model: Model, data: PreparedSet, *, init_from: Path | None) -> Task:

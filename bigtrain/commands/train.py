@@ -9,76 +9,24 @@ import contextlib
 import json
 import os
 import shlex
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain import config as configs
-from bigtrain.errors import BigtrainError, DiskFull, Diverged, Stopped, UserError
+from bigtrain.commands.record import Record, continued, is_complete, take_folder
+from bigtrain.commands.task import Build, Task, check_metric, micro_batch, rows_of_a_part
 from bigtrain.log import log, to_file
-from bigtrain.parallel.schema import Reduction
-from bigtrain.runs import RunFolder, check_identity, identity
-from bigtrain.training.schema import ResumeMode
+from bigtrain.runs import check_identity, identity
 
 if TYPE_CHECKING:
-    from bigtrain.data.loader import Rows
-    from bigtrain.evaluation.evaluator import Batches
     from bigtrain.models.base import Model
-    from bigtrain.objectives.base import Objective
     from bigtrain.parallel.placement import Placement
-    from bigtrain.tokenizer import Tokenizer
     from bigtrain.training.loop import Loop
-    from bigtrain.training.plan import State
+    from bigtrain.training.plan import Plan, State
 
 # The names of result.json for the metrics of a validation set.
 _RESULT_NAMES = {"accuracy": "accuracy", "macro_f1": "macro_f1"}
-
-
-@dataclass
-class Task:
-    """What a verb brings to the training it shares with the other."""
-
-    model: Model  # on the meta device
-    init_from: Path | None  # a model folder whose weights it starts from; None: random ones
-    objective: Objective
-    rows: Rows
-    validation: Callable[[int], Batches]  # rows of a batch -> the validation data
-    tokenizer: Tokenizer
-    labels: list[str]
-    fingerprint: str  # of the data
-    seq_len: int
-    batch_rows: int
-
-
-Build = Callable[[configs.Loaded, "Placement"], Task]
-
-
-@dataclass
-class Record:
-    """Keeps status.json: however the run ends, it says so."""
-
-    folder: RunFolder
-    verb: str
-    step: int = 0
-    began: bool = False  # a command that is refused before it begins leaves the folder's status as it was
-
-    def write(self, state: str, **extra: Any) -> None:
-        """Write the state of the run."""
-        self.folder.status(state, step=self.step, verb=self.verb, **extra)
-
-    @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """Write how the block ended, if not well."""
-        try:
-            yield
-        except BaseException as error:
-            if self.began or self.folder.saved_status() is None:
-                state = {Stopped: "preempted", Diverged: "diverged"}.get(type(error), "failed")
-                code = error.exit_code if isinstance(error, BigtrainError) else 1
-                with contextlib.suppress(OSError, DiskFull):  # the first error is the one to report
-                    self.write(state, exit_code=code, error=(str(error) or repr(error)).splitlines()[0])
-            raise
 
 
 def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any]:
@@ -90,12 +38,10 @@ def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any
     with contextlib.ExitStack() as stack:
         record = None
         if int(os.environ.get("RANK", 0)) == 0:
-            wanted = loaded.plain["run"]  # not `loaded.config`: what is missing there, the run folder may know
-            path = Path(wanted["dir"]) if wanted["dir"] else None
-            folder = stack.enter_context(RunFolder.open(path, verb=loaded.verb, name=wanted["name"]))
-            loaded = _continued(folder, loaded)
+            folder = stack.enter_context(take_folder(loaded))
             record = Record(folder, loaded.verb)
             stack.enter_context(record.kept())
+            loaded = continued(folder, loaded)
         from bigtrain.parallel.placement import Placement
 
         placement = Placement.join(loaded.config.device.kind)
@@ -118,32 +64,6 @@ def show(result: dict[str, Any]) -> None:
     Console().print(table)
 
 
-def _continued(folder: RunFolder, loaded: configs.Loaded) -> configs.Loaded:
-    """The config to run with: the folder's own plus this command's overrides, where there is a run to continue."""
-    mode, saved = ResumeMode(loaded.plain["resume"]["mode"]), folder.saved_config()
-    used = folder.checkpoints.is_dir() and any(folder.checkpoints.glob("step-*"))
-    if mode is ResumeMode.must and not used:
-        raise UserError(
-            f"resume=must in {folder.path}", "there is no checkpoint to continue from", "begin with resume=auto"
-        )
-    if mode is ResumeMode.never and (used or saved):
-        raise UserError(
-            f"resume=never in {folder.path}", "the folder holds a run", "choose a new run.dir, or resume=auto"
-        )
-    verb = (folder.saved_status() or {}).get("verb", loaded.verb)
-    if verb != loaded.verb:
-        raise UserError(
-            f"run.dir={folder.path}", f"the folder holds a run of `bigtrain {verb}`", "choose another run.dir"
-        )
-    if used and saved is None:
-        raise UserError(
-            f"run.dir={folder.path}",
-            "it holds checkpoints, but no config.yaml to continue them with",
-            "restore that file",
-        )
-    return configs.continued(saved, loaded) if used and saved else loaded
-
-
 def _train(
     loaded: configs.Loaded, task: Task, placement: Placement, path: Path, record: Record | None
 ) -> dict[str, Any]:
@@ -159,19 +79,19 @@ def _train(
     from bigtrain.training.progress import Progress
 
     config, place = loaded.config, path / "checkpoints"
-    _check_metric(config.train.metric, task.objective.metric_names)
+    check_metric(config.train.metric, task.objective.metric_names)
     part_rows = rows_of_a_part(task, config, placement)
-    now = identity(
-        _settled(loaded.plain, placement), data_fingerprint=task.fingerprint, tokenizer_hash=task.tokenizer.hash
-    )
+    plain = {**loaded.plain, "device": {**loaded.plain["device"], "kind": placement.device.type}}  # what `auto` came to
+    now = identity(plain, data_fingerprint=task.fingerprint, tokenizer_hash=task.tokenizer.hash)
     start = placement.from_lead(checkpoints.newest(place) if placement.leads else None)
     state = State(**start.counters()) if start else State()
     if start:
         state.allowed = sorted({*state.allowed, *check_identity(start.manifest["identity"], now, config.resume.allow)})
     loader = Loader(task.rows, task.batch_rows, config.seed)
     plan = Plan(config.train, loader, config.schedule, state)
-    if placement.from_lead(record is not None and _is_complete(record.folder, state, plan)):
-        return _already_complete(path)
+    if placement.from_lead(record is not None and is_complete(record.folder, state, plan)):
+        log.info("already complete: %s", path)
+        return dict(json.loads((path / "result.json").read_text(encoding="utf-8")))
 
     model = materialise(task.model, placement.device, config.seed)
     if source := start.model if start else task.init_from:
@@ -179,7 +99,7 @@ def _train(
     optimizer = config.optimizer.build(model)
     if start:
         optimizer.load(start.optimizer())
-    state.micro_batch_rows = placement.from_lead(_micro_batch(part_rows, model, task, config, state, placement))
+    state.micro_batch_rows = placement.from_lead(micro_batch(part_rows, model, task, config, state, placement))
     apply(model, compile=config.device.compile)
 
     metrics, samples = JsonLines(path / "metrics.jsonl"), JsonLines(path / "samples.jsonl")
@@ -256,78 +176,7 @@ def _finish(loop: Loop, loaded: configs.Loaded, path: Path, record: Record | Non
     return result
 
 
-def rows_of_a_part(task: Task, config: Any, placement: Placement) -> int:
-    """Rows that one process (`exact`: one shard) computes of each global batch. Raises UserError when it is no number."""
-    exact = config.parallel.reduction is Reduction.exact
-    parts = config.parallel.shards if exact else placement.world_size
-    named = f"parallel.shards={parts}" if exact else f"{parts} processes"
-    if exact and parts % placement.world_size:
-        raise UserError(
-            f"{placement.world_size} processes with {named}", "the processes must divide the shards", "change one"
-        )
-    if task.batch_rows % parts:
-        raise UserError(
-            f"a global batch of {task.batch_rows} rows with {named}",
-            "the batch is shared out in equal parts",
-            f"choose a batch of {-(-task.batch_rows // parts) * parts} rows ({-(-task.batch_rows // parts) * parts * task.seq_len} tokens)",
-        )
-    rows, micro = task.batch_rows // parts, config.train.micro_batch_rows
-    if micro and rows % micro:
-        raise UserError(
-            f"train.micro_batch_rows={micro} with {rows} rows on a process",
-            "micro-batches must divide the rows of a process",
-            f"choose a divisor of {rows}",
-        )
-    return rows
-
-
-def _check_metric(metric: str, known: tuple[str, ...]) -> None:
-    if metric not in known:
-        raise UserError(
-            f"train.metric={metric}",
-            "the metric must be one that the evaluation gives",
-            f"choose among {', '.join(known)}",
-        )
-
-
-def _micro_batch(part_rows: int, model: Model, task: Task, config: Any, state: State, placement: Placement) -> int:
-    """Rows computed at once: given, or the recorded choice, or chosen now from the free memory."""
-    from bigtrain.parallel.memory import choose_micro_batch
-
-    if config.train.micro_batch_rows:
-        return int(config.train.micro_batch_rows)
-    if state.micro_batch_rows and part_rows % state.micro_batch_rows == 0:
-        return state.micro_batch_rows
-    return choose_micro_batch(model, part_rows, task.seq_len, placement, compiled=config.device.compile)
-
-
-def _settled(plain: dict[str, Any], placement: Placement) -> dict[str, Any]:
-    """The config with `auto` and null replaced where they stand for one value: the identity compares values."""
-    threads = plain["parallel"]["threads"] or 1
-    return {
-        **plain,
-        "device": {**plain["device"], "kind": placement.device.type},
-        "parallel": {**plain["parallel"], "threads": threads},
-    }
-
-
-def _is_complete(folder: RunFolder, state: State, plan: Any) -> bool:
-    """Whether this very run has ended here before, by the same limits."""
-    status = folder.saved_status() or {}
-    if status.get("state") != "done" or status.get("step") != state.step or not (folder.path / "result.json").is_file():
-        return False
-    return state.step >= plan.total() or (
-        state.stopped_by in ("patience", "max_minutes") and state.total_steps == plan.total()
-    )
-
-
-def _already_complete(path: Path) -> dict[str, Any]:
-    log.info("already complete: %s", path)
-    result: dict[str, Any] = json.loads((path / "result.json").read_text(encoding="utf-8"))
-    return result
-
-
-def _summary(model: Model, task: Task, state: State, plan: Any, placement: Placement) -> str:
+def _summary(model: Model, task: Task, state: State, plan: Plan, placement: Placement) -> str:
     from bigtrain.models.base import n_parameters
 
     begin = f"continuing at step {state.step}: " if state.step else ""

@@ -29,10 +29,13 @@ class DataConfig:
     files: list[str] = option(list, "raw input: files, globs or folders of txt, md or jsonl")
     path: str | None = option(None, "one prepared set, the output of `bigtrain prepare`")
     builtin: Builtin | None = option(None, "stdlib: the source of Python's standard library on this machine")
-    text_field: list[str] = option(lambda: ["text"], "field of a jsonl row that holds the text: a dotted path, or several, joined by a blank line")
+    text_field: list[str] = option(
+        lambda: ["text"], "field of a jsonl row that holds the text: a dotted path, or several, joined by a blank line"
+    )
     validation_fraction: float = option(0.05, "share of the text held out for validation", at_least=0, below=1)
     split_by: SplitBy = option(
-        SplitBy.document, "document: whole documents, chosen by a hash of their content; tail: the last part of the text"
+        SplitBy.document,
+        "document: whole documents, chosen by a hash of their content; tail: the last part of the text",
     )
 
     def check(self) -> None:
@@ -54,7 +57,9 @@ class RowsConfig:
 
     train: str | None = option(None, "training rows: csv, tsv or jsonl")
     validation: str | None = option(None, "validation rows: csv, tsv or jsonl")
-    text_field: list[str] = option(lambda: ["text"], "column or field with the text: a dotted path, or several, joined by a blank line")
+    text_field: list[str] = option(
+        lambda: ["text"], "column or field with the text: a dotted path, or several, joined by a blank line"
+    )
     pair_field: str | None = option(None, "column or field with a second text, joined by a blank line")
     label_field: str = option("label", "column or field with the label")
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_SHORT = 512  # tokens up to which two products beat the flash kernel on a CPU in bf16, measured forward and backward
 _WORD = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B1  # 2^32 / golden ratio: spreads consecutive numbers
 
@@ -22,7 +23,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         k, v = (heads.repeat_interleave(q.shape[1] // heads.shape[1], dim=1) for heads in (k, v))
         grouped = False
     is_causal = mask is None and q.shape[2] > 1
+    if is_causal and not grouped and q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= _SHORT:
+        return _attend_by_products(q, k, v)
     return F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, enable_gqa=grouped)
+
+
+def _attend_by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention as two batched products: half the time of torch's CPU flash kernel for short rows in bf16."""
+    n_rows, n_heads, n_tokens, width = q.shape
+    future = torch.full((n_tokens, n_tokens), -torch.inf, dtype=q.dtype).triu(1)
+    q, k, v = (heads.reshape(-1, n_tokens, width) for heads in (q, k, v))
+    scores = torch.baddbmm(future.expand(len(q), -1, -1), q, k.mT, alpha=width**-0.5)  # (B H, T, T)
+    return (scores.softmax(-1) @ v).view(n_rows, n_heads, n_tokens, width)
 
 
 def rotary_tables(n_positions: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:

@@ -37,8 +37,12 @@ class DeviceConfig:
 
     kind: DeviceKind = option(DeviceKind.auto, "auto: cuda where there is one, else cpu")
     precision: Precision = option(Precision.bf16, "bf16: autocast, fp32 master weights; fp32: no autocast")
-    compile: bool = option(False, "compile the blocks and the loss with torch.compile: slower to start, faster per step")
-    fp32_matmul: Fp32Matmul = option(Fp32Matmul.exact, "fast: oneDNN's bf16 route on CPU, TF32 on CUDA; part of the run's identity")
+    compile: bool = option(
+        False, "compile the blocks and the loss with torch.compile: slower to start, faster per step"
+    )
+    fp32_matmul: Fp32Matmul = option(
+        Fp32Matmul.exact, "fast: oneDNN's bf16 route on CPU, TF32 on CUDA; part of the run's identity"
+    )
 
 
 class Reduction(StrEnum):
@@ -52,11 +56,19 @@ class Reduction(StrEnum):
 class ParallelConfig:
     """Several processes."""
 
-    reduction: Reduction = option(Reduction.fast, "exact: the same bits at any number of processes that divides `shards`")
-    shards: int = option(4, "exact: equal parts of the global batch, summed in one fixed tree; a power of two", at_least=1)
-    threads: int | None = option(None, "threads of a process on CPU; null: 1 with exact, else the cores shared out", at_least=1)
+    reduction: Reduction = option(
+        Reduction.fast, "exact: the same bits at any number of processes that divides `shards`"
+    )
+    shards: int = option(
+        4, "exact: equal parts of the global batch, summed in one fixed tree; a power of two", at_least=1
+    )
+    threads: int | None = option(
+        None, "threads of a process on CPU; null: 1 with exact, else the cores shared out", at_least=1
+    )
 
     def check(self) -> None:
         """Rules between keys. Raises UserError."""
         if self.shards & (self.shards - 1):
-            raise UserError(f"parallel.shards={self.shards}", "the tree needs a power of two", "choose 1, 2, 4, 8, 16, ...")
+            raise UserError(
+                f"parallel.shards={self.shards}", "the tree needs a power of two", "choose 1, 2, 4, 8, 16, ..."
+            )

@@ -1,8 +1,8 @@
 """Checkpoints: a folder that is whole or absent, verified before use, and without a pickle.
 
-    step-00001000/model/        the Hugging Face layout: every tool that knows it opens it as it lies
-    step-00001000/state/        optimizer.safetensors (fp32) and counters.json
-    step-00001000/manifest.json sizes, sha256 and shapes of all that, written last, with a sha256 of its own
+step-00001000/model/        the Hugging Face layout: every tool that knows it opens it as it lies
+step-00001000/state/        optimizer.safetensors (fp32) and counters.json
+step-00001000/manifest.json sizes, sha256 and shapes of all that, written last, with a sha256 of its own
 """
 
 from __future__ import annotations
@@ -78,10 +78,10 @@ def save(
     final = checkpoints / folder_name(step)
     with storage.new_folder(final) as folder:
         (folder / "model").mkdir()
-        write_model(folder / "model")
         (folder / "state").mkdir()
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in optimizer.items()}
         try:
+            write_model(folder / "model")
             save_file(tensors, folder / "state" / "optimizer.safetensors")
         except SafetensorError as error:  # wraps the operating system's error as text
             raise_if_disk_full(error)
@@ -170,8 +170,7 @@ def newest(checkpoints: Path) -> Checkpoint | None:
         if reports:
             log.warning("continuing from the one before: %s", checkpoint.path)
         return checkpoint
-    aside = sorted(checkpoints.glob("*.damaged")) if checkpoints.is_dir() else []
-    if reports or aside:
+    if reports or (checkpoints.is_dir() and any(checkpoints.glob("*.damaged"))):
         raise UserError(
             f"no intact checkpoint in {checkpoints}: " + "; ".join(f"{p.name}: {d}" for p, d in reports),
             "a run that has checkpoints continues from one of them, never silently from the start",
@@ -230,7 +229,9 @@ def resolve(path: Path) -> Path:
     """
     if not path.is_dir():
         raise UserError(
-            f"checkpoint {path}", "there is no such folder", "name a run folder, a checkpoint folder or a Hugging Face folder"
+            f"checkpoint {path}",
+            "there is no such folder",
+            "name a run folder, a checkpoint folder or a Hugging Face folder",
         )
     if (path / "config.json").is_file():
         if (path.parent / "manifest.json").is_file():

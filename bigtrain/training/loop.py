@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from bigtrain.data.loader import Batch, Loader, n_tokens
 from bigtrain.errors import Diverged, Stopped
-from bigtrain.evaluation.evaluator import evaluate
+from bigtrain.evaluation.evaluator import Batches, evaluate
 from bigtrain.models.base import Model
 from bigtrain.objectives.base import Objective
 from bigtrain.parallel.placement import Placement
@@ -45,7 +45,7 @@ class Loop:
         optimizer: OptimizerSet,
         schedule: Schedule,
         loader: Loader,
-        evaluation: Sequence[Batch],  # validation data; empty: none
+        evaluation: Batches,  # validation data; empty: none
         config: TrainConfig,
         parallel: ParallelConfig,
         placement: Placement,
@@ -87,14 +87,20 @@ class Loop:
                 state.total_steps = self.plan.total()
                 ended = self._ended()
                 better = False
-                if self._due(config.eval_every_steps, ended) and state.evaluated_step < state.step and len(self.evaluation):
+                if (
+                    self._due(config.eval_every_steps, ended)
+                    and state.evaluated_step < state.step
+                    and len(self.evaluation)
+                ):
                     better = self._evaluate()
                     ended = ended or self._out_of_patience()
                 stopping = self._stopping()
                 if self._due(config.save_every_steps, ended) or better or stopping:
                     self._save(better, None if stopping else ended)
                 if stopping:
-                    raise Stopped(f"stopped by {self.stop.raised or 'a signal'} at step {state.step}: the same command continues")
+                    raise Stopped(
+                        f"stopped by {self.stop.raised or 'a signal'} at step {state.step}: the same command continues"
+                    )
                 if ended:
                     return state
                 loss, norm = self._step()
@@ -111,13 +117,16 @@ class Loop:
         parts = self._batches(state.step)
         micro_batches = [batch for part in parts for batch in part]
         weight, tokens = self.placement.sum(
-            sum(self.objective.weight(batch) for batch in micro_batches), sum(n_tokens(batch) for batch in micro_batches)
+            sum(self.objective.weight(batch) for batch in micro_batches),
+            sum(n_tokens(batch) for batch in micro_batches),
         )
         loss = self._gradient(parts, weight)
         if loss is None:
             return None, None
         norm = torch.nn.utils.get_total_norm(gradients(self.parameters))
-        self.first_bad = torch.where((self.first_bad < 0) & ~torch.isfinite(loss + norm), state.step + 1, self.first_bad)
+        self.first_bad = torch.where(
+            (self.first_bad < 0) & ~torch.isfinite(loss + norm), state.step + 1, self.first_bad
+        )
         if self.placement.device.type == "cpu":
             self._check_finite()  # on a GPU reading it would wait for the device: done when logging and saving
         if self.config.clip_norm is not None:
@@ -139,7 +148,7 @@ class Loop:
                     return None
                 with self.placement.autocast():
                     loss = self.objective(self.model, self.placement.to_device(batch)) / weight
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 total = total + loss.detach()
             if self.exact:
                 tree.push([*gradients(self.parameters), total])
@@ -155,7 +164,9 @@ class Loop:
 
     def _batches(self, step: int) -> list[list[Batch]]:
         """Micro-batches of this process's parts of the global batch; those of the next step are begun in a thread."""
-        future = self.fetched[1] if self.fetched and self.fetched[0] == step else self.prefetch.submit(self._fetch, step)
+        future = (
+            self.fetched[1] if self.fetched and self.fetched[0] == step else self.prefetch.submit(self._fetch, step)
+        )
         batches = future.result()
         self.fetched = step + 1, self.prefetch.submit(self._fetch, step + 1)
         return batches
@@ -199,9 +210,8 @@ class Loop:
         """Measure the validation data and write samples; whether the metric is the best so far."""
         self._check_finite()
         state, began = self.state, time.perf_counter()
-        told_to_stop = lambda: self.stop.raised is not None  # noqa: E731
-        values = evaluate(self.model, self.objective, self.evaluation, self.placement, told_to_stop)
-        if not values:
+        values = evaluate(self.model, self.objective, self.evaluation, self.placement, self._stopping)
+        if values is None:
             return False
         state.evaluated_step, state.last_metrics = state.step, values
         record = {"step": state.step, "tokens": state.tokens, "split": "validation", **values, "seconds": self._spent()}

@@ -74,7 +74,9 @@ class OptimizerSet:
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `tensors` gave. Raises KeyError for a name that is no parameter."""
         by_name = {name: parameter for parameter, name in self.names.items()}
-        owner = {p: optimizer for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]}
+        owner = {
+            p: optimizer for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]
+        }
         for full_name, value in tensors.items():
             name, key = full_name.rsplit("/", 1)
             parameter = by_name[name]
@@ -99,7 +101,9 @@ def build_adamw(model: Model, config: AdamWConfig) -> OptimizerSet:
     """torch's fused AdamW over all parameters."""
     names = _names(model)
     groups = _decay_groups(names, config.weight_decay)
-    return OptimizerSet([torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)], names)
+    return OptimizerSet(
+        [torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)], names
+    )
 
 
 def build_sgd(model: Model, config: SGDConfig) -> OptimizerSet:
@@ -116,7 +120,9 @@ def build_muon(model: Model, config: MuonConfig) -> OptimizerSet:
     hidden = [p for p in model.hidden_matrices() if p in names]
     rest = [p for p in names if not any(p is matrix for matrix in hidden)]
     muon = Muon(hidden, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    adamw = torch.optim.AdamW(rest, lr=config.adamw_lr, betas=config.betas, eps=config.eps, weight_decay=0.0, fused=True)
+    adamw = torch.optim.AdamW(
+        rest, lr=config.adamw_lr, betas=config.betas, eps=config.eps, weight_decay=0.0, fused=True
+    )
     return OptimizerSet([muon, adamw], names)
 
 
@@ -132,7 +138,8 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     for a, b, c in POLAR_EXPRESS:
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return (x.mT if transposed else x).to(matrices.dtype)
+    result: Tensor = (x.mT if transposed else x).to(matrices.dtype)
+    return result
 
 
 class Muon(torch.optim.Optimizer):
@@ -150,7 +157,7 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move every matrix that has a gradient."""
         for group in self.param_groups:
-            by_shape: dict[tuple[int, ...], list[nn.Parameter]] = defaultdict(list)
+            by_shape: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     by_shape[tuple(parameter.shape)].append(parameter)
@@ -159,7 +166,7 @@ class Muon(torch.optim.Optimizer):
                 for start in range(0, len(parameters), at_once):
                     self._move(parameters[start : start + at_once], group)
 
-    def _move(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+    def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [p.grad for p in parameters if p.grad is not None]
         for p in parameters:
             if "momentum" not in self.state[p]:

@@ -93,14 +93,18 @@ class Plan:
         if len(self.marks) < last:
             return False
         marks = self.marks[first - 1 : last]
-        self._plan(statistics.median(b - a for a, b in zip(marks, marks[1:], strict=False)), spent, eval_seconds, save_seconds)
+        self._plan(
+            statistics.median(b - a for a, b in zip(marks, marks[1:], strict=False)), spent, eval_seconds, save_seconds
+        )
         return True
 
     def _plan(self, rate: float, spent: float, eval_seconds: float, save_seconds: float) -> None:
         config, state = self.config, self.state
         assert config.max_minutes is not None
         remaining = 0.9 * (60 * config.max_minutes - spent) - eval_seconds - save_seconds
-        extra = eval_seconds / (config.eval_every_steps or UNPLANNED) + save_seconds / (config.save_every_steps or UNPLANNED)
+        extra = eval_seconds / (config.eval_every_steps or UNPLANNED) + save_seconds / (
+            config.save_every_steps or UNPLANNED
+        )
         steps = max(0, int(remaining / (rate + extra)))
         state.planned_steps = max(state.step + steps, self.schedule.warmup_steps + 1)
         state.planned_minutes, state.seconds_per_step = config.max_minutes, rate

@@ -42,7 +42,9 @@ class CosineConfig:
 
     def scale(self, step: int, total_steps: int) -> float:
         part = _progress(step, self.warmup_steps, total_steps)
-        return _warmup(step, self.warmup_steps) * (self.final_ratio + (1 - self.final_ratio) * 0.5 * (1 + math.cos(math.pi * part)))
+        return _warmup(step, self.warmup_steps) * (
+            self.final_ratio + (1 - self.final_ratio) * 0.5 * (1 + math.cos(math.pi * part))
+        )
 
     def cooldown_start(self, total_steps: int) -> int:
         return min(self.warmup_steps, total_steps)

@@ -21,11 +21,17 @@ class TrainConfig:
     max_steps: int | None = option(None, "end after this many optimizer steps", at_least=1)
     max_tokens: int | None = option(None, "end after this many tokens", at_least=1)
     max_epochs: float | None = option(None, "end after this many passes over the training data", above=0)
-    max_minutes: float | None = option(None, "end in about this time: the steps are planned from the measured rate", above=0)
-    batch_tokens: int | None = option(None, "tokens of a global batch; or give batch_rows; neither: 32 rows", at_least=1)
+    max_minutes: float | None = option(
+        None, "end in about this time: the steps are planned from the measured rate", above=0
+    )
+    batch_tokens: int | None = option(
+        None, "tokens of a global batch; or give batch_rows; neither: 32 rows", at_least=1
+    )
     batch_rows: int | None = option(None, "rows of a global batch; or give batch_tokens; neither: 32 rows", at_least=1)
     seq_len: int | None = option(None, "tokens of a row; null: the model's max_seq_len", at_least=1)
-    micro_batch_rows: int | None = option(None, "rows computed at once on a process; null: chosen once and recorded", at_least=1)
+    micro_batch_rows: int | None = option(
+        None, "rows computed at once on a process; null: chosen once and recorded", at_least=1
+    )
     isolate_documents: bool = option(False, "a token sees only its own document where several are packed into one row")
     clip_norm: float | None = option(1.0, "largest norm of the gradient; null: no clipping", above=0)
     log_every_steps: int = option(10, "steps between two lines of metrics", at_least=1)
@@ -34,7 +40,9 @@ class TrainConfig:
     save_every_steps: int | None = option(250, "steps between two checkpoints; null: only at the end", at_least=1)
     keep_last: int = option(2, "newest checkpoints kept (the best one is kept as well)", at_least=1)
     metric: str = option("loss", "the validation metric that decides which checkpoint is best and when to stop early")
-    patience_evals: int | None = option(None, "stop when this many evaluations bring no better metric; null: never", at_least=1)
+    patience_evals: int | None = option(
+        None, "stop when this many evaluations bring no better metric; null: never", at_least=1
+    )
     sample_prompts: list[str] = option(list, "prompts continued at every evaluation, to be read in the report")
     sample_tokens: int = option(64, "tokens of such a sample", at_least=1)
 
@@ -43,7 +51,9 @@ class TrainConfig:
         limits = (self.max_steps, self.max_tokens, self.max_epochs, self.max_minutes)
         if all(limit is None for limit in limits):
             raise UserError(
-                "no limit", "a run needs an end", "give train.max_steps=, train.max_tokens=, train.max_epochs= or train.max_minutes="
+                "no limit",
+                "a run needs an end",
+                "give train.max_steps=, train.max_tokens=, train.max_epochs= or train.max_minutes=",
             )
         if self.batch_tokens is not None and self.batch_rows is not None:
             raise UserError(
@@ -73,7 +83,9 @@ class ResumeMode(StrEnum):
 class ResumeConfig:
     """Continuing a run."""
 
-    mode: ResumeMode = option(ResumeMode.auto, "auto: continue if there is a checkpoint; never: refuse a used folder; must: refuse a new one")
+    mode: ResumeMode = option(
+        ResumeMode.auto, "auto: continue if there is a checkpoint; never: refuse a used folder; must: refuse a new one"
+    )
     allow: list[str] = option(list, "keys of the run's identity that may differ from the checkpoint's; recorded")
 
 

@@ -66,7 +66,10 @@ def test_fast_agrees_up_to_rounding_and_torchrun_is_the_same_path(prepared_set, 
     one = cli("pretrain", *words, f"run.dir={tmp_path / 'one'}")
     torchrun = [*command()[:2], "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "bigtrain"]
     two = subprocess.run(
-        [*torchrun, "pretrain", *words, f"run.dir={tmp_path / 'two'}"], env=environment(), capture_output=True, text=True
+        [*torchrun, "pretrain", *words, f"run.dir={tmp_path / 'two'}"],
+        env=environment(),
+        capture_output=True,
+        text=True,
     )
     assert (one.returncode, two.returncode) == (0, 0), one.stderr + two.stderr
     for a, b in zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), strict=True):
@@ -76,7 +79,9 @@ def test_fast_agrees_up_to_rounding_and_torchrun_is_the_same_path(prepared_set, 
 def test_a_killed_process_ends_the_run_with_code_5(prepared_set, tmp_path):
     run = tmp_path / "run"
     words = [*RUN, "train.max_steps=100000", f"data.path={prepared_set}", f"run.dir={run}"]
-    process = subprocess.Popen(command("pretrain", *words, "--nproc", "2"), env=environment(), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command("pretrain", *words, "--nproc", "2"), env=environment(), stderr=subprocess.PIPE, text=True
+    )
     while process.poll() is None and not written(run):
         time.sleep(0.05)
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
@@ -88,7 +93,9 @@ def test_a_killed_process_ends_the_run_with_code_5(prepared_set, tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(prepared_set, tmp_path):
-    done = cli("pretrain", *RUN, "train.batch_rows=3", f"data.path={prepared_set}", f"run.dir={tmp_path / 'x'}", "--nproc", "2")
+    done = cli(
+        "pretrain", *RUN, "train.batch_rows=3", f"data.path={prepared_set}", f"run.dir={tmp_path / 'x'}", "--nproc", "2"
+    )
     assert done.returncode == 2
     assert "equal parts" in done.stderr
     assert "Traceback" not in done.stderr

@@ -142,7 +142,12 @@ def test_a_second_run_in_the_folder_is_refused(prepared_set, tmp_path):
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [("optimizer.lr=0.5", "optimizer.lr"), ("seed=3", "seed"), ("train.batch_rows=4", "train.batch_rows"), ("model.dim=64", "model.dim")],
+    [
+        ("optimizer.lr=0.5", "optimizer.lr"),
+        ("seed=3", "seed"),
+        ("train.batch_rows=4", "train.batch_rows"),
+        ("model.dim=64", "model.dim"),
+    ],
 )
 def test_another_identity_is_refused_and_named(reference, prepared_set, change, named):
     from bigtrain.errors import UserError

@@ -86,7 +86,9 @@ def test_early_stop_when_nothing_gets_better(prepared_set, tmp_path):
 
 def test_the_best_checkpoint_outlives_the_last_ones(prepared_set, tmp_path):
     run = tmp_path / "run"
-    pretrain(prepared_set, run, "train.keep_last=1", "train.eval_every_steps=2", "train.max_steps=12", "optimizer.lr=0.05")
+    pretrain(
+        prepared_set, run, "train.keep_last=1", "train.eval_every_steps=2", "train.max_steps=12", "optimizer.lr=0.05"
+    )
     kept = {path.name for path in run.glob("checkpoints/step-*")}
     best, latest = ((run / "checkpoints" / name).read_text().strip() for name in ("best", "latest"))
     assert kept == {best, latest}
@@ -96,7 +98,13 @@ def test_the_best_checkpoint_outlives_the_last_ones(prepared_set, tmp_path):
 
 
 def test_minutes_end_a_run_in_time(prepared_set, tmp_path):
-    words = ["train.max_steps=null", "train.max_minutes=0.06", "schedule=wsd", "schedule.warmup_steps=16", "train.eval_every_steps=null"]
+    words = [
+        "train.max_steps=null",
+        "train.max_minutes=0.06",
+        "schedule=wsd",
+        "schedule.warmup_steps=16",
+        "train.eval_every_steps=null",
+    ]
     result = pretrain(prepared_set, tmp_path / "run", *words, "train.save_every_steps=null")
     assert result["stopped_by"] == "max_minutes"
     assert result["step"] > 16

@@ -7,7 +7,9 @@ from bigtrain.training.plan import UNPLANNED, Plan, State
 from bigtrain.training.schedules import CosineConfig, WSDConfig
 from bigtrain.training.schema import TrainConfig
 
-LOADER = SimpleNamespace(batch_rows=8, rows=SimpleNamespace(tokens_per_row=64), steps=lambda epochs: round(100 * epochs))
+LOADER = SimpleNamespace(
+    batch_rows=8, rows=SimpleNamespace(tokens_per_row=64), steps=lambda epochs: round(100 * epochs)
+)
 
 
 def plan(state=None, schedule=None, **limits):
@@ -37,7 +39,9 @@ def test_minutes_become_steps_from_the_median_rate():
 
 
 def test_a_plan_is_kept_on_resume_and_made_anew_for_other_minutes():
-    state = State(step=100, planned_steps=900, planned_minutes=10.0, seconds_per_step=0.5, seconds=60.0, total_steps=900)
+    state = State(
+        step=100, planned_steps=900, planned_minutes=10.0, seconds_per_step=0.5, seconds=60.0, total_steps=900
+    )
     assert plan(state, max_minutes=10).total() == 900
     assert plan(state, max_minutes=20).total() == 100 + int((0.9 * (1200 - 60)) / 0.5)
 

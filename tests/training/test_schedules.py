@@ -30,7 +30,9 @@ def test_length_matters_only_from_the_start_of_the_cooldown(schedule, totals):
 
 def test_cosine_is_half_way_down_in_the_middle():
     assert CosineConfig(warmup_steps=0, final_ratio=0.0).scale(50, 100) == pytest.approx(0.5)
-    assert CosineConfig(warmup_steps=0, final_ratio=0.0).scale(25, 100) == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
+    assert CosineConfig(warmup_steps=0, final_ratio=0.0).scale(25, 100) == pytest.approx(
+        0.5 * (1 + math.cos(math.pi / 4))
+    )
 
 
 def test_no_warmup_starts_at_the_peak():

@@ -1,0 +1,100 @@
+"""The run folder of a training command: what it continues, and how the run ended."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bigtrain import config as configs
+from bigtrain.errors import BigtrainError, DiskFull, Diverged, Stopped, UserError
+from bigtrain.log import log
+from bigtrain.runs import RunFolder
+from bigtrain.training.schema import ResumeMode
+
+if TYPE_CHECKING:
+    from bigtrain.training.plan import Plan, State
+
+
+def take_folder(loaded: configs.Loaded) -> RunFolder:
+    """The run folder, locked. A new one is not made for a config that cannot run."""
+    wanted = loaded.plain["run"]
+    path = Path(wanted["dir"]) if wanted["dir"] else None
+    if path is None or not (path / "config.yaml").exists():
+        loaded.config  # noqa: B018  # raises for what is missing; a used folder may know it
+    return RunFolder.open(path, verb=loaded.verb, name=wanted["name"])
+
+
+@dataclass
+class Record:
+    """Keeps status.json: however the run ends, it says so."""
+
+    folder: RunFolder
+    verb: str
+    step: int = 0
+    began: bool = False  # a command that is refused before it begins leaves the folder as it was
+
+    def write(self, state: str, **extra: Any) -> None:
+        """Write the state of the run."""
+        self.folder.status(state, step=self.step, verb=self.verb, **extra)
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Write how the block ended, if not well."""
+        try:
+            yield
+        except BaseException as error:
+            if not self.began and isinstance(error, UserError):
+                self.folder.abandon()
+            else:
+                state = (
+                    "preempted"
+                    if isinstance(error, Stopped)
+                    else "diverged"
+                    if isinstance(error, Diverged)
+                    else "failed"
+                )
+                code = error.exit_code if isinstance(error, BigtrainError) else 1
+                if code == 1:
+                    log.debug("traceback", exc_info=True)  # into log.txt
+                with contextlib.suppress(OSError, DiskFull):  # the first error is the one to report
+                    self.write(state, exit_code=code, error=(str(error) or repr(error)).splitlines()[0])
+            raise
+
+
+def continued(folder: RunFolder, loaded: configs.Loaded) -> configs.Loaded:
+    """The config to run with: the folder's own plus this command's overrides, where there is a run to continue."""
+    mode, saved = ResumeMode(loaded.plain["resume"]["mode"]), folder.saved_config()
+    used = folder.checkpoints.is_dir() and any(folder.checkpoints.glob("step-*"))
+    if mode is ResumeMode.must and not used:
+        raise UserError(
+            f"resume=must in {folder.path}", "there is no checkpoint to continue from", "begin with resume=auto"
+        )
+    if mode is ResumeMode.never and (used or saved):
+        raise UserError(
+            f"resume=never in {folder.path}", "the folder holds a run", "choose a new run.dir, or resume=auto"
+        )
+    verb = (folder.saved_status() or {}).get("verb", loaded.verb)
+    if verb != loaded.verb:
+        raise UserError(
+            f"run.dir={folder.path}", f"the folder holds a run of `bigtrain {verb}`", "choose another run.dir"
+        )
+    if used and saved is None:
+        raise UserError(
+            f"run.dir={folder.path}",
+            "it holds checkpoints, but no config.yaml to continue them with",
+            "restore that file",
+        )
+    return configs.continued(saved, loaded) if used and saved else loaded
+
+
+def is_complete(folder: RunFolder, state: State, plan: Plan) -> bool:
+    """Whether this very run has ended here before, by the same limits."""
+    status = folder.saved_status() or {}
+    if status.get("state") != "done" or status.get("step") != state.step or not (folder.path / "result.json").is_file():
+        return False
+    return state.step >= plan.total() or (
+        state.stopped_by in ("patience", "max_minutes") and state.total_steps == plan.total()
+    )

@@ -1,0 +1,113 @@
+"""What a verb brings to the training it shares with the other, and the arithmetic of its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bigtrain.config import Loaded
+from bigtrain.errors import UserError
+from bigtrain.parallel.schema import Reduction
+from bigtrain.training.schema import TrainConfig
+
+if TYPE_CHECKING:
+    from bigtrain.data.loader import Rows
+    from bigtrain.evaluation.evaluator import Batches
+    from bigtrain.models.base import Model
+    from bigtrain.objectives.base import Objective
+    from bigtrain.parallel.placement import Placement
+    from bigtrain.tokenizer import Tokenizer
+    from bigtrain.training.plan import State
+
+DEFAULT_BATCH_ROWS = 32
+
+
+@dataclass
+class Task:
+    """What a verb brings to the training it shares with the other."""
+
+    model: Model  # on the meta device
+    init_from: Path | None  # a model folder whose weights it starts from; None: random ones
+    objective: Objective
+    rows: Rows
+    validation: Callable[[int], Batches]  # rows of a batch -> the validation data
+    tokenizer: Tokenizer
+    labels: list[str]
+    fingerprint: str  # of the data
+    seq_len: int
+    batch_rows: int
+
+
+Build = Callable[[Loaded, "Placement"], Task]
+
+
+def row_length(train: TrainConfig, model: Model) -> int:
+    """`train.seq_len`, or the longest the model is made for. Raises UserError when it is longer than that."""
+    longest = model.config.max_seq_len
+    if train.seq_len is not None and train.seq_len > longest:
+        raise UserError(
+            f"train.seq_len={train.seq_len} with model.max_seq_len={longest}",
+            "a row cannot be longer than the model is made for",
+            f"choose train.seq_len={longest} or less, or a larger model.max_seq_len for a new model",
+        )
+    return train.seq_len or longest
+
+
+def batch_rows(train: TrainConfig, seq_len: int) -> int:
+    """Rows of the global batch. Raises UserError when `batch_tokens` is no whole number of rows."""
+    if train.batch_tokens is None:
+        return train.batch_rows or DEFAULT_BATCH_ROWS
+    if train.batch_tokens % seq_len:
+        raise UserError(
+            f"train.batch_tokens={train.batch_tokens} with rows of {seq_len} tokens",
+            "the batch must be divisible into whole rows",
+            f"choose train.batch_tokens={max(1, round(train.batch_tokens / seq_len)) * seq_len}",
+        )
+    return train.batch_tokens // seq_len
+
+
+def rows_of_a_part(task: Task, config: Any, placement: Placement) -> int:
+    """Rows that one process (`exact`: one shard) computes of each global batch. Raises UserError when it is no number."""
+    exact = config.parallel.reduction is Reduction.exact
+    parts = config.parallel.shards if exact else placement.world_size
+    named = f"parallel.shards={parts}" if exact else f"{parts} processes"
+    if exact and parts % placement.world_size:
+        raise UserError(
+            f"{placement.world_size} processes with {named}", "the processes must divide the shards", "change one"
+        )
+    if task.batch_rows % parts:
+        raise UserError(
+            f"a global batch of {task.batch_rows} rows with {named}",
+            "the batch is shared out in equal parts",
+            f"choose a batch of {-(-task.batch_rows // parts) * parts} rows ({-(-task.batch_rows // parts) * parts * task.seq_len} tokens)",
+        )
+    rows, micro = task.batch_rows // parts, config.train.micro_batch_rows
+    if micro and rows % micro:
+        raise UserError(
+            f"train.micro_batch_rows={micro} with {rows} rows on a process",
+            "micro-batches must divide the rows of a process",
+            f"choose a divisor of {rows}",
+        )
+    return rows
+
+
+def check_metric(metric: str, known: tuple[str, ...]) -> None:
+    if metric not in known:
+        raise UserError(
+            f"train.metric={metric}",
+            "the metric must be one that the evaluation gives",
+            f"choose among {', '.join(known)}",
+        )
+
+
+def micro_batch(part_rows: int, model: Model, task: Task, config: Any, state: State, placement: Placement) -> int:
+    """Rows computed at once: given, or the recorded choice, or chosen now from the free memory."""
+    from bigtrain.parallel.memory import choose_micro_batch
+
+    if config.train.micro_batch_rows:
+        return int(config.train.micro_batch_rows)
+    if state.micro_batch_rows and part_rows % state.micro_batch_rows == 0:
+        return state.micro_batch_rows
+    return choose_micro_batch(model, part_rows, task.seq_len, placement, compiled=config.device.compile)
