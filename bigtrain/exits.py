@@ -23,6 +23,12 @@ from bigtrain.log import log
 # What Click raises for a mistyped command line. Typer exports only a subclass, and brings its own Click since 0.26.
 _USAGE: type[Exception] = typer.BadParameter.__mro__[1]
 
+# What the operating system refuses for reasons that the user can change -> the remedy.
+_REFUSALS = {
+    **dict.fromkeys((errno.EACCES, errno.EROFS, errno.EPERM), "choose another place, or change its permissions"),
+    **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP), "choose another path"),
+}
+
 
 def rank() -> int:
     """The number of this process among those of the run, from the launcher's environment."""
@@ -36,6 +42,7 @@ def world_size() -> int:
 
 def guarded(run: Callable[[], int | None]) -> int:
     """Run the command line to its exit code: those of `errors.py`, 0 for done, 1 for a bug, 130 for a second Ctrl-C."""
+    _fill_closed_streams()
     logs.setup(rank=rank())
     code = _attempt(run)
     report = os.environ.get("BIGTRAIN_EXIT_CODE_FILE")  # for the local launcher
@@ -46,6 +53,14 @@ def guarded(run: Callable[[], int | None]) -> int:
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _fill_closed_streams() -> None:
+    """Point closed standard streams at nothing: the next file that is opened would take their place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
 def _attempt(run: Callable[[], int | None]) -> int:
@@ -109,9 +124,9 @@ def _system_error(error: OSError) -> int:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         _say(f"error: no space left on the disk: {error}; free some and run the same command again")
         return DiskFull.exit_code
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM) and error.filename:
+    if error.errno in _REFUSALS and error.filename:
         rule = f"the file system refuses: {error.strerror}"
-        _say(f"error: {UserError(str(error.filename), rule, 'choose another place, or change its permissions')}")
+        _say(f"error: {UserError(str(error.filename)[:200], rule, _REFUSALS[error.errno])}")
         return UserError.exit_code
     return _bug(error)
 

@@ -10,6 +10,7 @@ import fcntl
 import json
 import math
 import os
+import shutil
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -48,8 +49,8 @@ class RunFolder:
     Only rank 0 opens one. Usable as a context manager.
     """
 
-    def __init__(self, path: Path, lock: int, *, is_new: bool) -> None:
-        self.path, self._is_new = path, is_new
+    def __init__(self, path: Path, lock: int, *, made: list[Path]) -> None:
+        self.path, self._made = path, made
         self.checkpoints = path / "checkpoints"
         self.metrics = JsonLines(path / "metrics.jsonl")
         self.samples = JsonLines(path / "samples.jsonl")
@@ -64,17 +65,20 @@ class RunFolder:
         Raises RunBusy where another living process holds it, UserError where it cannot be made or written.
         """
         with _user_errors(path or Path("runs")):
-            is_new = path is None or not path.exists()
+            place = path or Path("runs")
+            made = [folder for folder in (place, *place.parents) if not folder.exists()]
             if path is None:
-                path = _new_folder(Path("runs"), name or verb)
+                path = _new_folder(place, name or verb)
+                made.insert(0, path)
             path.mkdir(parents=True, exist_ok=True)
             lock = _take_lock(path)
             try:
                 if not os.access(path, os.W_OK | os.X_OK):
                     raise PermissionError(13, "the folder is read-only")
-                return cls(path, lock, is_new=is_new)
+                return cls(path, lock, made=made)
             except BaseException:
                 _give_back(lock)
+                _remove(made)
                 raise
 
     def saved_config(self) -> dict[str, Any] | None:
@@ -135,13 +139,9 @@ class RunFolder:
         )
 
     def abandon(self) -> None:
-        """Give the folder back as it was found: one that was made for this command vanishes if nothing was done in it."""
+        """Give the folder back as it was found: one made for this command vanishes. For a run that never began."""
         self.close()
-        if self._is_new:
-            for name in ("log.txt", ".lock"):
-                (self.path / name).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                self.path.rmdir()
+        _remove(self._made)
 
     def close(self) -> None:
         """Give the folder back."""
@@ -241,6 +241,15 @@ def _user_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         rule = f"a run writes into its folder: {error.strerror or error}"
         raise UserError(f"run.dir={path}", rule, "choose a run.dir that can be made and written") from None
+
+
+def _remove(made: list[Path]) -> None:
+    """Delete a run folder and the folders above it, as far as `made` says that they are new; the run's comes first."""
+    for folder in made[:1]:
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder in made[1:]:
+        with contextlib.suppress(OSError):  # another run's folder is in it by now
+            folder.rmdir()
 
 
 def _new_folder(parent: Path, stem: str) -> Path:

@@ -17,6 +17,7 @@ from bigtrain.data.schema import (
     FileTokenizerConfig,
     RowsConfig,
     WordsConfig,
+    check_text_field,
 )
 from bigtrain.evaluation.schema import EvalsConfig
 from bigtrain.models.schema import DecoderConfig
@@ -48,7 +49,8 @@ class FinetuneDataConfig(DataConfig, RowsConfig):
     """Text (`causal`: files, path or builtin) or labelled rows (`classify`: train and validation)."""
 
     def check(self) -> None:
-        """Which source is needed depends on the objective: `commands/finetune.py` asks for it."""
+        """Which source is needed depends on the objective: `commands/finetune.py` asks for it. Raises UserError."""
+        check_text_field(self.text_field)
 
 
 @dataclass

@@ -484,6 +484,9 @@ def test_what_counts_as_touched() -> None:
     assert {"device.kind", "device.compile", "seed", "model.dim", "tokenizer.name", "train.batch_rows"} <= touched
     assert not {"run.dir", "train.clip_norm", "objective.name"} & touched
     assert config.load("pretrain").touched == set()
+    chosen = config.load("evaluate", ["data=stdlib", "data.split=train"])
+    assert "data.label_field" in chosen.touched
+    assert chosen.named == {"data.builtin", "data.split"}
 
 
 def test_importing_the_config_loads_neither_torch_nor_hydra() -> None:

@@ -1,4 +1,4 @@
-"""`--dry-run`: build everything on the meta device and say what the run would take. Nothing is written to the run folder."""
+"""`--dry-run`: build everything on the meta device and say what the run would take. No run folder is made."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def _seq_len(config: EvaluateConfig, source: ModelFolder) -> int:
 
 def _unused(loaded: Loaded, keys: list[str], given: str, why: str) -> None:
     """Refuse keys that change nothing here: they would mislead."""
-    if named := [key for key in keys if key in loaded.touched]:
+    if named := [key for key in keys if key in loaded.named]:
         raise UserError(f"{named[0]} with {given}", why, f"leave {named[0]} out")
 
 

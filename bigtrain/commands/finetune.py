@@ -63,6 +63,7 @@ def classifier(loaded: Loaded, placement: Placement) -> Task:
         objective="classify",
         instead="data.train= and data.validation=",
     )
+    _unused(loaded, "train.sample_prompts", "train.isolate_documents", objective="classify")
     if not config.data.train:
         raise UserError(
             "objective=classify without data.train=", "a classifier learns from labelled rows", "give data.train=FILE"
@@ -104,11 +105,13 @@ def _read(config: FinetuneConfig, path: str) -> Rows:
     return read_rows(Path(path), config.data.text_field, config.data.label_field, config.data.pair_field)
 
 
-def _unused(loaded: Loaded, *keys: str, objective: str, instead: str) -> None:
+def _unused(loaded: Loaded, *keys: str, objective: str, instead: str = "") -> None:
     """Refuse keys that this objective does not read: an option that changes nothing would mislead."""
-    if named := [key for key in keys if key in loaded.touched]:
+    if named := [key for key in keys if key in loaded.named]:
         raise UserError(
-            f"{named[0]}= with objective={objective}", f"objective={objective} does not read it", f"give {instead}"
+            f"{named[0]}= with objective={objective}",
+            f"objective={objective} does not read it",
+            f"give {instead}" if instead else "leave it out",
         )
 
 

@@ -46,7 +46,7 @@ class Record:
         try:
             yield
         except BaseException as error:
-            if not self.began and isinstance(error, UserError):
+            if not self.began and isinstance(error, UserError | DiskFull):
                 self.folder.abandon()
             else:
                 state = (

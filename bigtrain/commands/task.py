@@ -69,7 +69,7 @@ def batch_rows(train: TrainConfig, seq_len: int) -> int:
 
 
 def rows_of_a_part(task: Task, config: Any, placement: Placement) -> int:
-    """Rows that one process (`exact`: one shard) computes of each global batch. Raises UserError when it is no number."""
+    """Rows that one process (`exact`: one shard) computes of each global batch. Raises UserError if it is no number."""
     exact = config.parallel.reduction is Reduction.exact
     parts = config.parallel.shards if exact else placement.world_size
     named = f"parallel.shards={parts}" if exact else f"{parts} processes"
@@ -78,10 +78,11 @@ def rows_of_a_part(task: Task, config: Any, placement: Placement) -> int:
             f"{placement.world_size} processes with {named}", "the processes must divide the shards", "change one"
         )
     if task.batch_rows % parts:
+        whole = -(-task.batch_rows // parts) * parts
         raise UserError(
             f"a global batch of {task.batch_rows} rows with {named}",
             "the batch is shared out in equal parts",
-            f"choose a batch of {-(-task.batch_rows // parts) * parts} rows ({-(-task.batch_rows // parts) * parts * task.seq_len} tokens)",
+            f"choose a batch of {whole} rows ({whole * task.seq_len} tokens)",
         )
     rows, micro = task.batch_rows // parts, config.train.micro_batch_rows
     if micro and rows % micro:
@@ -94,6 +95,7 @@ def rows_of_a_part(task: Task, config: Any, placement: Placement) -> int:
 
 
 def check_metric(metric: str, known: tuple[str, ...]) -> None:
+    """Raises UserError for a `train.metric` that the objective does not give."""
     if metric not in known:
         raise UserError(
             f"train.metric={metric}",

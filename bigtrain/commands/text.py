@@ -16,6 +16,7 @@ from bigtrain.objectives.causal import Causal
 if TYPE_CHECKING:
     from bigtrain.data.shards import PreparedSet
     from bigtrain.models.base import Model
+    from bigtrain.tokenizer import Tokenizer
 
 
 def causal_task(config: Any, model: Model, data: PreparedSet, *, init_from: Path | None) -> Task:
@@ -30,6 +31,7 @@ def causal_task(config: Any, model: Model, data: PreparedSet, *, init_from: Path
             f"choose model.vocab_size={tokenizer.vocab_size} or more, or null to follow the tokenizer",
         )
     seq_len = row_length(train, model)
+    _check_samples(train.sample_prompts, tokenizer, model.config.max_seq_len)
     validation = data.split("validation")
     n_validation = len(validation) if train.eval_tokens is None else min(len(validation), train.eval_tokens + 1)
 
@@ -53,6 +55,18 @@ def causal_task(config: Any, model: Model, data: PreparedSet, *, init_from: Path
         seq_len=seq_len,
         batch_rows=batch_rows(train, seq_len),
     )
+
+
+def _check_samples(prompts: list[str], tokenizer: Tokenizer, longest: int) -> None:
+    """Refuse before the first step what `generate` would refuse at the first evaluation."""
+    for prompt in prompts:
+        n_tokens = len(tokenizer.encode(prompt))
+        if not 1 <= n_tokens <= longest:
+            raise UserError(
+                f"train.sample_prompts={prompt!r}: {n_tokens} tokens",
+                f"a sample continues 1 to {longest} tokens, for model.max_seq_len={longest}",
+                "shorten the prompt" if n_tokens else "give it some text, or leave it out",
+            )
 
 
 def token_bytes(data: PreparedSet, split: str = "validation") -> np.ndarray:

@@ -55,13 +55,9 @@ def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any
 
 def show(result: dict[str, Any]) -> None:
     """Print the result for people."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, box=None)
-    for key, value in result.items():
-        table.add_row(key, f"{value:.4g}" if isinstance(value, float) else str(value))
-    Console().print(table)
+    width = max(map(len, result))
+    for name, value in result.items():
+        print(f"{name:<{width}}  {f'{value:.6g}' if isinstance(value, float) else value}")
 
 
 def _train(
@@ -72,6 +68,7 @@ def _train(
     from bigtrain.models.huggingface import load_weights, save_model
     from bigtrain.parallel.apply import apply
     from bigtrain.parallel.hardware import peak_flops
+    from bigtrain.parallel.memory import require_memory
     from bigtrain.storage import JsonLines
     from bigtrain.training import checkpoint as checkpoints
     from bigtrain.training.loop import Loop
@@ -93,6 +90,7 @@ def _train(
         log.info("already complete: %s", path)
         return dict(json.loads((path / "result.json").read_text(encoding="utf-8")))
 
+    require_memory(task.model, placement)
     model = materialise(task.model, placement.device, config.seed)
     if source := start.model if start else task.init_from:
         load_weights(source, model)
@@ -159,10 +157,11 @@ def _train(
 def _finish(loop: Loop, loaded: configs.Loaded, path: Path, record: Record | None) -> dict[str, Any]:
     """Run the loop; however it ends, write the report, and at the end of the run the result."""
     from bigtrain.models.base import n_parameters
+    from bigtrain.parallel.memory import out_of_memory_is_an_error
 
     result: dict[str, Any] = {}
     try:
-        with loop.progress:
+        with loop.progress, out_of_memory_is_an_error(loop.state.micro_batch_rows):
             state = loop.run()
         result = _result(state, n_parameters(loop.model), path)
     finally:
@@ -183,7 +182,8 @@ def _summary(model: Model, task: Task, state: State, plan: Plan, placement: Plac
     processes = f" x {placement.world_size}" if placement.world_size > 1 else ""
     return (
         f"{begin}{n_parameters(model):,} parameters on {placement.device}{processes}, "
-        f"{task.batch_rows} x {task.seq_len} tokens a step in micro-batches of {state.micro_batch_rows} rows, {plan.describe()}"
+        f"{task.batch_rows} x {task.seq_len} tokens a step in micro-batches of {state.micro_batch_rows} rows, "
+        f"{plan.describe()}"
     )
 
 

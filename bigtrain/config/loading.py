@@ -35,6 +35,7 @@ class Loaded:
     overrides: list[str]  # as typed
     sources: dict[str, tuple[str, Path]]  # group -> (option, file); the verb -> (config name, file)
     touched: set[str]  # dotted leaf keys that this command sets
+    named: set[str]  # of those, the ones set by more than the choice of a group that has them
 
     @functools.cached_property
     def config(self) -> Any:
@@ -68,6 +69,8 @@ def load(
     composed = compose(name, groups, searched) if groups else start
     _check_kinds(composed)
     given = dict(_value(verb, composed.tree, leaf) for leaf in leaves)
+    if twice := sorted(given.keys() & (texts or {}).keys()):
+        raise UserError(f"{twice[0]}= and the option -{twice[0][0]}", "they say the same thing", "give one of the two")
     given |= {key: overrides.escape(text) for key, text in (texts or {}).items()}
 
     def where(key: str) -> str:
@@ -75,9 +78,9 @@ def load(
 
     plain = values.conform(verb, _resolve(verb, composed.tree, given, where), where)
     before = flat(values.conform(verb, _resolve(verb, base.tree, {}, base.where), base.where))
-    touched = set(given) | {key for key, value in flat(plain).items() if key not in before or before[key] != value}
-    touched |= {key for group in groups for key in flat(plain) if key.startswith(f"{group}.")}
-    return Loaded(verb, plain, list(lines), _sources(verb, name, composed, searched), touched)
+    named = set(given) | {key for key, value in flat(plain).items() if key not in before or before[key] != value}
+    touched = named | {key for group in groups for key in flat(plain) if key.startswith(f"{group}.")}
+    return Loaded(verb, plain, list(lines), _sources(verb, name, composed, searched), touched, named)
 
 
 def _partition(

@@ -78,12 +78,14 @@ def _leaf(key: Key, value: Any, where: Where) -> Any:
         fitted = _fit(key.hint, value)
     except _MismatchError:
         raise error(f"is {describe(key.hint)}", _remedy(key, value)) from None
-    numbers = [number for number in (fitted if isinstance(fitted, list) else [fitted]) if isinstance(number, float)]
-    if not all(map(math.isfinite, numbers)):
+    if fitted == "":
+        raise error("must not be empty", _remedy(key, value))
+    values = [value for value in (fitted if isinstance(fitted, list) else [fitted]) if value is not None]
+    if not all(math.isfinite(value) for value in values if isinstance(value, float)):
         raise error("is a finite number", f"give a number for {key.name}")
     for name, bound in key.field.metadata.get("bounds", {}).items():
         words, holds = _BOUNDS[name]
-        if fitted is not None and not holds(fitted, bound):
+        if not all(holds(value, bound) for value in values):
             raise error(f"must be {words} {bound}", f"give a value {words} {bound} ({key.field.metadata['meaning']})")
     return fitted
 

@@ -90,6 +90,7 @@ class Windows:
         return self.n_rows
 
     def batch(self, index: np.ndarray, epoch: np.ndarray) -> Batch:
+        """tokens and targets (N, seq_len), the targets one token ahead; documents (N, seq_len) when isolated."""
         offset = {pass_: derive("offset", self.seed, int(pass_)) % self.offsets for pass_ in np.unique(epoch)}
         starts = index * self.seq_len + np.array([offset[pass_] for pass_ in epoch])
         positions = starts[:, None] + np.arange(self.seq_len + 1)

@@ -35,6 +35,7 @@ from bigtrain.tokenizer import Tokenizer, train
 
 _BATCH_CHARACTERS = 4 << 20
 _BATCH_DOCUMENTS = 4096
+_REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG}
 
 
 def prepare(data: DataConfig, tokenizer_config: TokenizerConfig, output: Path) -> PreparedSet:
@@ -245,7 +246,7 @@ def _writable(folder: Path, remedy: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        if error.errno not in _REFUSALS:
             raise
         raise UserError(f"{folder}: {error.strerror}", "the folder must be one that can be made", remedy) from error
 

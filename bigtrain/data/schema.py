@@ -8,6 +8,8 @@ from enum import StrEnum
 from bigtrain.errors import UserError
 from bigtrain.options import option
 
+MOST_ENTRIES = 10_000_000  # of a vocabulary: the trainers set aside memory for all that are asked for
+
 
 class Builtin(StrEnum):
     """Data that every machine has."""
@@ -20,6 +22,12 @@ class SplitBy(StrEnum):
 
     document = "document"
     tail = "tail"
+
+
+def check_text_field(names: list[str]) -> None:
+    """Raises UserError where no field is named."""
+    if not names or "" in names:
+        raise UserError(f"data.text_field={names}", "text stands in a field or column", "name it: data.text_field=NAME")
 
 
 @dataclass
@@ -40,6 +48,7 @@ class DataConfig:
 
     def check(self) -> None:
         """Rules between keys. Raises UserError."""
+        check_text_field(self.text_field)
         named = [f"data.files={self.files}" if self.files else "", f"data.path={self.path}" if self.path else ""]
         named += [f"data={self.builtin}" if self.builtin else ""]
         named = [name for name in named if name]
@@ -47,7 +56,7 @@ class DataConfig:
             raise UserError(
                 " and ".join(named) or "no data",
                 "exactly one source of text is named: there is no silent default",
-                "give one of data.files=[GLOB,...], data.path=DIR and data=stdlib (data=own takes a recipe's choice back)",
+                "give one of data.files=[GLOB,...], data.path=DIR and data=stdlib (data=own undoes a recipe's choice)",
             )
 
 
@@ -76,7 +85,7 @@ class BPEConfig:
     """Byte-level byte-pair encoding with GPT-2's pre-tokenizer, trained on the training text."""
 
     name: str = option("bpe", "the kind")
-    vocab_size: int = option(8192, "entries, special tokens included", at_least=257)
+    vocab_size: int = option(8192, "entries, special tokens included", at_least=257, at_most=MOST_ENTRIES)
 
 
 @dataclass
@@ -84,7 +93,7 @@ class WordsConfig:
     """The most frequent words and punctuation marks, everything else `<|unk|>`."""
 
     name: str = option("words", "the kind")
-    vocab_size: int = option(10000, "entries, special tokens included", at_least=3)
+    vocab_size: int = option(10000, "entries, special tokens included", at_least=3, at_most=MOST_ENTRIES)
 
 
 @dataclass

@@ -171,7 +171,9 @@ def decode(content: bytes, where: str) -> str:
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to read `path` into a UserError."""
+    """Turn the operating system's refusal to read `path` into a UserError; a pipe could be read only once."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise UserError(f"{path}: a pipe or a device", "input must be a regular file", "write it to a file first")
     try:
         yield
     except OSError as error:

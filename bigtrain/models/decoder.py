@@ -126,6 +126,13 @@ class Block(nn.Module):
         return x + (h if keys is None else keyed_dropout(h, self.dropout, keys, 1))
 
 
+class Embedding(nn.Embedding):
+    """torch's own, left as it is when built: drawing normal numbers without memory would import torch's compiler."""
+
+    def reset_parameters(self) -> None:
+        """`Decoder.init_weights` gives the values."""
+
+
 class Decoder(Model):
     """Embedding, blocks, norm, head. With `n_labels` the head is a classifier's."""
 
@@ -133,8 +140,8 @@ class Decoder(Model):
         super().__init__()
         assert config.vocab_size is not None
         self.config, self.n_labels, shape = config, n_labels, SHAPES[config.architecture]
-        self.embedding = nn.Embedding(config.vocab_size, config.dim)
-        self.positions = None if shape.rotary else nn.Embedding(config.max_seq_len, config.dim)
+        self.embedding = Embedding(config.vocab_size, config.dim)
+        self.positions = None if shape.rotary else Embedding(config.max_seq_len, config.dim)
         if shape.rotary:
             assert config.head_dim is not None
             for name in ("cos", "sin"):

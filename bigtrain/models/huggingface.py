@@ -38,6 +38,7 @@ def load_model(
     """
     source = read_config(folder)
     model = Decoder.on_meta(source.config, n_labels=len(source.labels or labels or []))
+    _matched(folder, model)  # before there is memory for what a config.json may claim
     model.to_empty(device=device)
     model.init_weights(seed, only={"head.weight"} if _has_new_head(model, source) else ())
     load_weights(folder, model)
@@ -51,6 +52,18 @@ def load_weights(folder: Path, model: Model) -> None:
     files that are missing or damaged, and with the list of every tensor that is missing, unexpected or of another
     shape; nothing has been copied then.
     """
+    files, where, wanted = _matched(folder, model)
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for entry in wanted:
+            ours = [parameters[name] for name in entry.ours]
+            tensor = files.read(where[entry.theirs])
+            for parameter, part in zip(ours, entry.split(tensor, [len(p) for p in ours]), strict=True):
+                parameter.copy_(part)
+
+
+def _matched(folder: Path, model: Model) -> tuple[_Files, dict[str, str], list[Entry]]:
+    """The files of a folder, the full names of their tensors, and the entries that `model` takes from them."""
     source, parameters = read_config(folder), dict(model.named_parameters())
     files = _Files(folder)
     where = full_names(list(files.shapes), source.config.architecture)
@@ -73,12 +86,7 @@ def load_weights(folder: Path, model: Model) -> None:
             f"the tensors of the file are those of its config.json ({_kind(model)})",
             "restore the folder's config.json and weights; both must come from the same model",
         )
-    with torch.no_grad():
-        for entry in wanted:
-            ours = [parameters[name] for name in entry.ours]
-            tensor = files.read(where[entry.theirs])
-            for parameter, part in zip(ours, entry.split(tensor, [len(p) for p in ours]), strict=True):
-                parameter.copy_(part)
+    return files, where, wanted
 
 
 def _spare(files: _Files, where: dict[str, str], model: Model) -> set[str]:

@@ -109,12 +109,18 @@ def read_config(folder: Path) -> ModelFolder:
     for key, values in _OFF[architecture].items():
         if raw.get(key, values[0]) not in values:
             raise _unsupported(path, key, raw[key], f"only {key}={values[0]} is built for {kind}")
-    if "sliding_attention" in (raw.get("layer_types") or []):
+    kinds = raw.get("layer_types") or []
+    if not isinstance(kinds, list):
+        raise UserError(f"{path}: layer_types {json.dumps(kinds)}", "it is a JSON list or null", "restore the file")
+    if "sliding_attention" in kinds:
         raise _unsupported(path, "layer_types", "sliding_attention", "sliding windows are not built")
     fields = {name: _value(path, raw, key, default) for name, (key, default) in _KEYS[architecture].items()}
     theta = 10000.0 if architecture is Architecture.gpt2 else _rope_theta(path, raw)
     config = DecoderConfig(architecture=architecture, rope_theta=theta, **fields)
-    config.check()
+    try:
+        config.check()
+    except UserError as error:
+        raise UserError(f"{path}: {error.given}", error.rule, "restore the file") from None
     return ModelFolder(folder, config.resolved(0), _labels(path, raw))
 
 
@@ -160,7 +166,7 @@ def _labels(path: Path, raw: dict[str, Any]) -> list[str]:
     if not any(isinstance(name, str) and name.endswith(_CLASSIFIER) for name in names):
         return []
     # transformers leaves the names out where they are its own.
-    count = raw.get("num_labels", 2)
+    count = _value(path, raw, "num_labels", 2)
     by_id = raw.get("id2label") or {str(number): f"LABEL_{number}" for number in range(count)}
     try:
         return [str(by_id[str(number)]) for number in range(len(by_id))]

@@ -24,20 +24,25 @@ class Architecture(StrEnum):
 
 @dataclass
 class DecoderConfig:
-    """A GPT-style decoder. Null sizes are filled in by `resolved`, which is what a model is built from."""
+    """A GPT-style decoder. A size left null follows from the others.
+
+    `resolved` fills the nulls in; a model is built from that.
+    """
 
     name: str = option("decoder", "the family")
     architecture: Architecture = option(Architecture.llama, "gpt2, llama or qwen3: the shape, as transformers knows it")
-    dim: int = option(REQUIRED, "width of the residual stream", at_least=1)
-    n_layers: int = option(REQUIRED, "blocks", at_least=1)
+    dim: int = option(REQUIRED, "width of the residual stream", at_least=1, at_most=1 << 20)
+    n_layers: int = option(REQUIRED, "blocks", at_least=1, at_most=10_000)
     n_heads: int = option(REQUIRED, "query heads", at_least=1)
     n_kv_heads: int | None = option(None, "key and value heads (grouped-query attention); null: n_heads", at_least=1)
-    head_dim: int | None = option(None, "width of a head; null: dim / n_heads", at_least=1)
+    head_dim: int | None = option(None, "width of a head; null: dim / n_heads", at_least=1, at_most=1 << 20)
     mlp_dim: int | None = option(
-        None, "width of the MLP; null: 4 dim (gpt2), else 8/3 dim up to a multiple of 32", at_least=1
+        None, "width of the MLP; null: 4 dim (gpt2), else 8/3 dim up to a multiple of 32", at_least=1, at_most=1 << 24
     )
-    vocab_size: int | None = option(None, "rows of the embedding; null: the tokenizer's, padded to 64s", at_least=1)
-    max_seq_len: int = option(1024, "longest sequence the model is made for, in tokens", at_least=1)
+    vocab_size: int | None = option(
+        None, "rows of the embedding; null: the tokenizer's, padded to 64s", at_least=1, at_most=1 << 28
+    )
+    max_seq_len: int = option(1024, "longest sequence the model is made for, in tokens", at_least=1, at_most=1 << 28)
     rope_theta: float = option(10000.0, "base of the rotary frequencies (llama, qwen3)", above=0)
     norm_eps: float = option(1e-5, "epsilon of the norms", above=0)
     tied: bool = option(False, "one matrix for embedding and head")
@@ -46,7 +51,8 @@ class DecoderConfig:
     def check(self) -> None:
         """Rules between keys. Raises UserError."""
         if self.dim % self.n_heads and (self.head_dim is None or self.architecture is not Architecture.qwen3):
-            near = self.n_heads * max(1, round(self.dim / self.n_heads))
+            even = 2 * self.n_heads  # which rotary positions need
+            near = even * max(1, round(self.dim / even))
             raise UserError(
                 f"model.n_heads={self.n_heads} with model.dim={self.dim}",
                 "the heads must divide the width (only qwen3 takes any model.head_dim)",

@@ -33,13 +33,16 @@ class Causal:
         self.token_bytes = None if token_bytes is None else torch.from_numpy(token_bytes.astype(np.float64))
 
     def weight(self, batch: Batch) -> float:
+        """Tokens that are scored."""
         return float((batch["targets"] != IGNORED).sum())
 
     def __call__(self, model: Model, batch: Batch) -> Tensor:
+        """Cross entropy in nats, compiled where asked."""
         hidden = model(batch["tokens"], documents=batch.get("documents"), keys=batch.get("keys"))
         return self.loss(model, hidden, batch["targets"])
 
     def statistics(self, model: Model, batch: Batch) -> dict[str, Tensor]:
+        """Nats, tokens, those predicted rightly, and the bytes they stand for."""
         targets = batch["targets"]
         scored = targets != IGNORED
         hidden = model(batch["tokens"], documents=batch.get("documents"))
@@ -55,6 +58,7 @@ class Causal:
         return sums
 
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
+        """Means over tokens; bits per byte over the text, where the bytes are known."""
         loss = float(sums["loss"] / sums["weight"])
         metrics = {
             "loss": loss,

@@ -20,6 +20,7 @@ class Classify:
         self.n_labels = n_labels
 
     def weight(self, batch: Batch) -> float:
+        """Rows: a long text counts as much as a short one."""
         return float(len(batch["labels"]))
 
     def _logits(self, model: Model, batch: Batch, keys: Tensor | None = None) -> Tensor:
@@ -28,9 +29,11 @@ class Classify:
         return model.logits(hidden[rows, batch["lengths"] - 1]).float()  # (B, n_labels)
 
     def __call__(self, model: Model, batch: Batch) -> Tensor:
+        """Cross entropy in nats."""
         return F.cross_entropy(self._logits(model, batch, batch.get("keys")), batch["labels"], reduction="sum")
 
     def statistics(self, model: Model, batch: Batch) -> dict[str, Tensor]:
+        """Nats, rows, and how often each label (rows) was predicted as each (columns)."""
         logits, labels = self._logits(model, batch), batch["labels"]
         pairs = labels * self.n_labels + logits.argmax(-1)
         return {
@@ -40,6 +43,7 @@ class Classify:
         }
 
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
+        """The mean loss, and `scores` of the confusion matrix."""
         return {"loss": float(sums["loss"] / sums["weight"]), **scores(sums["confusion"])}
 
 

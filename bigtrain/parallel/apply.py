@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bigtrain.models.base import Model
+from bigtrain.parallel import compiler
 
 
 def apply(model: Model, *, compile: bool) -> None:
@@ -11,5 +12,6 @@ def apply(model: Model, *, compile: bool) -> None:
     Data parallelism changes nothing in the module: see `reduction.py`. Sharding comes in here.
     """
     if compile:
+        compiler.make_ready()
         for block in model.blocks:
             block.compile(dynamic=False)

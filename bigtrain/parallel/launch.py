@@ -70,9 +70,10 @@ def _wait(children: list[subprocess.Popen[bytes]]) -> list[int]:
     """Wait for all, ending the rest some time after the first failure; returns the ranks that something else killed."""
     lost: list[int] = []
     terminate_at = kill_at = math.inf
-    while any(child.poll() is None for child in children):
+    while True:
+        codes = [child.poll() for child in children]
         now = time.monotonic()
-        failed = [rank for rank, child in enumerate(children) if child.returncode not in (None, 0)]
+        failed = [rank for rank, code in enumerate(codes) if code]
         if failed and kill_at == math.inf:
             lost = [rank for rank in failed if children[rank].returncode < 0]
             for rank in lost:
@@ -80,6 +81,8 @@ def _wait(children: list[subprocess.Popen[bytes]]) -> list[int]:
             # A process that left with a code of its own was not alone: the others are on their way out.
             own_code = all(children[rank].returncode > 1 for rank in failed)
             terminate_at, kill_at = now + (10.0 if own_code else 1.0), now + _GRACE_SECONDS
+        if None not in codes:
+            return lost
         if now > terminate_at:
             terminate_at = math.inf
             for child in children:
@@ -88,7 +91,6 @@ def _wait(children: list[subprocess.Popen[bytes]]) -> list[int]:
             for child in children:
                 child.kill()
         time.sleep(0.05)
-    return lost
 
 
 def _exit_code(children: list[subprocess.Popen[bytes]], codes: Path, lost: list[int]) -> int:

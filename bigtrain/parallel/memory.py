@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 
+from bigtrain.errors import UserError
 from bigtrain.models.base import Model, n_parameters
 from bigtrain.parallel.placement import Placement
 from bigtrain.parallel.schema import Precision
@@ -39,6 +42,42 @@ def free_bytes(placement: Placement) -> float:
     except (ValueError, OSError):  # macOS does not say
         pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     return pages / int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def _total_bytes(placement: Placement) -> float:
+    if placement.device.type == "cuda":
+        return float(torch.cuda.mem_get_info(placement.device)[1])
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+
+
+def require_memory(model: Model, placement: Placement) -> None:
+    """Refuse, before anything is allocated, a model that the device could never train. Raises UserError."""
+    parameters, total = n_parameters(model), _total_bytes(placement)
+    if (need := 8 * parameters) > total:
+        raise UserError(
+            f"a model of {parameters:,} parameters on {placement.device}",
+            f"weights and gradients alone take {need / 1e9:.1f} GB, and a process has {total / 1e9:.1f} GB",
+            "choose a smaller model; --dry-run shows what a run takes",
+        )
+
+
+@contextlib.contextmanager
+def out_of_memory_is_an_error(micro_batch_rows: int) -> Iterator[None]:
+    """Turn what torch raises when memory runs out into a UserError that names the key to lower."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+        if not known:
+            raise
+        fewer = max(1, micro_batch_rows // 2)
+        raise UserError(
+            f"train.micro_batch_rows={micro_batch_rows}: {(str(error).splitlines() or ['out of memory'])[0]}",
+            "a micro-batch must fit into the device's memory together with the model and its optimizer",
+            f"give train.micro_batch_rows={fewer}"
+            if micro_batch_rows > 1
+            else "choose a shorter train.seq_len, or a smaller model",
+        ) from error
 
 
 def choose_micro_batch(model: Model, rows: int, seq_len: int, placement: Placement, *, compiled: bool) -> int:

@@ -60,10 +60,13 @@ class ParallelConfig:
         Reduction.fast, "exact: the same bits at any number of processes that divides `shards`"
     )
     shards: int = option(
-        4, "exact: equal parts of the global batch, summed in one fixed tree; a power of two", at_least=1
+        4,
+        "exact: equal parts of the global batch, summed in one fixed tree; a power of two",
+        at_least=1,
+        at_most=1 << 16,
     )
     threads: int | None = option(
-        None, "threads of a process on CPU; null: 1 with exact, else the cores shared out", at_least=1
+        None, "threads of a process on CPU; null: 1 with exact, else the cores shared out", at_least=1, at_most=1024
     )
 
     def check(self) -> None:

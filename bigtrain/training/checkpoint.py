@@ -74,7 +74,7 @@ def save(
     counters: dict[str, Any],
     identity: dict[str, Any],
 ) -> Path:
-    """Write the checkpoint of `step` under a temporary name and rename it. Raises DiskFull, with the older ones intact."""
+    """Write the checkpoint of `step` under a temporary name and rename it. Raises DiskFull; older ones stay intact."""
     final = checkpoints / folder_name(step)
     with storage.new_folder(final) as folder:
         (folder / "model").mkdir()
@@ -216,8 +216,8 @@ def require_space(checkpoints: Path, n_parameters: int, keep_last: int) -> None:
     log.info("disk: checkpoints need up to %.1f GB, %.1f GB are free", need / 1e9, free / 1e9)
     if free < need:
         raise DiskFull(
-            f"checkpoints need up to {need / 1e9:.1f} GB on the disk of {checkpoints.parent}, {free / 1e9:.1f} GB are free: "
-            "free some, choose another run.dir=, or a smaller train.keep_last="
+            f"checkpoints need up to {need / 1e9:.1f} GB on the disk of {checkpoints.parent}, "
+            f"{free / 1e9:.1f} GB are free: free some, choose another run.dir=, or a smaller train.keep_last="
         )
 
 
@@ -230,7 +230,7 @@ def resolve(path: Path) -> Path:
     if not path.is_dir():
         raise UserError(
             f"checkpoint {path}",
-            "there is no such folder",
+            "it is a file" if path.exists() else "there is no such folder",
             "name a run folder, a checkpoint folder or a Hugging Face folder",
         )
     if (path / "config.json").is_file():
@@ -241,18 +241,22 @@ def resolve(path: Path) -> Path:
         return _verified(path).model
     checkpoints = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     candidates = [p for p in (pointed(checkpoints, "best"), pointed(checkpoints, "latest")) if p] + folders(checkpoints)
+    damages: dict[Path, str] = {}
     for candidate in candidates:
         try:
             checkpoint = verify(candidate, only="model/")
         except Damaged as damage:
             log.warning("damaged checkpoint %s: %s", candidate, damage)
+            damages[candidate] = f"{candidate.name}: {damage}"
             continue
         which = [name for name in ("best", "latest") if pointed(checkpoints, name) == candidate]
         log.info("checkpoint: %s%s", checkpoint.path, f" ({' and '.join(which)})" if which else "")
         return checkpoint.model
     raise UserError(
         f"checkpoint {path}",
-        "there is no intact checkpoint in it" if candidates else "it holds neither checkpoints nor a config.json",
+        f"there is no intact checkpoint in it: {'; '.join(damages.values())}"
+        if damages
+        else "it holds neither checkpoints nor a config.json",
         "name a run folder, a checkpoint folder (step-...) or a Hugging Face folder",
     )
 

@@ -198,7 +198,7 @@ class Loop:
         if self.state.step >= self.plan.total():
             return self.plan.name()
         limit = self.config.max_minutes
-        if limit is not None and self.placement.from_lead(self._spent() > 1.1 * 60 * limit):
+        if limit is not None and self.placement.any(self._spent() > 1.1 * 60 * limit):
             return "max_minutes"
         return None
 
@@ -213,6 +213,11 @@ class Loop:
         values = evaluate(self.model, self.objective, self.evaluation, self.placement, self._stopping)
         if values is None:
             return False
+        if not all(map(math.isfinite, values.values())):
+            raise Diverged(
+                f"the validation loss is not finite at step {state.step}: nothing of it was saved\n"
+                "  remedy: lower optimizer.lr, or look at the weights and the data that the run begins with"
+            )
         state.evaluated_step, state.last_metrics = state.step, values
         record = {"step": state.step, "tokens": state.tokens, "split": "validation", **values, "seconds": self._spent()}
         if self.placement.leads:
@@ -251,7 +256,8 @@ class Loop:
         """Raises Diverged. Waits for the device."""
         if (step := int(self.first_bad)) >= 0:
             raise Diverged(
-                f"the loss or its gradient is not finite in step {step}: nothing of it was saved, the last checkpoint is intact\n"
+                f"the loss or its gradient is not finite in step {step}: nothing of it was saved, "
+                "the last checkpoint is intact\n"
                 "  remedy: lower optimizer.lr, lengthen schedule.warmup_steps, or look at the data of that step"
             )
 
@@ -300,5 +306,6 @@ class Loop:
             )
             self.progress.total(self.plan.total())
             self.progress.message(
-                f"planned {self.plan.total()} steps: {self.state.seconds_per_step:.3g} s a step, {self.config.max_minutes} minutes"
+                f"planned {self.plan.total()} steps: {self.state.seconds_per_step:.3g} s a step, "
+                f"{self.config.max_minutes} minutes"
             )

@@ -65,10 +65,10 @@ class OptimizerSet:
     def tensors(self) -> dict[str, Tensor]:
         """State by `parameter/key`."""
         return {
-            f"{self.names[parameter]}/{key}": value
+            f"{name}/{key}": value
+            for parameter, name in self.names.items()
             for optimizer in self.optimizers
-            for parameter, state in optimizer.state.items()
-            for key, value in state.items()
+            for key, value in optimizer.state.get(parameter, {}).items()
         }
 
     def load(self, tensors: dict[str, Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from dataclasses import dataclass, field
 
@@ -54,7 +55,7 @@ class Plan:
         if config.max_minutes is not None and schedule.warmup_steps <= MEASURED_STEPS[1]:
             raise UserError(
                 f"schedule.warmup_steps={schedule.warmup_steps} with train.max_minutes={config.max_minutes}",
-                f"the rate is measured up to step {MEASURED_STEPS[1]}, inside the warm-up, where no total is needed yet",
+                f"the rate is measured up to step {MEASURED_STEPS[1]}, inside the warm-up, which needs no total",
                 f"give schedule.warmup_steps={MEASURED_STEPS[1] + 1} or more",
             )
         if config.max_minutes != state.planned_minutes:
@@ -93,9 +94,8 @@ class Plan:
         if len(self.marks) < last:
             return False
         marks = self.marks[first - 1 : last]
-        self._plan(
-            statistics.median(b - a for a, b in zip(marks, marks[1:], strict=False)), spent, eval_seconds, save_seconds
-        )
+        rate = statistics.median(b - a for a, b in itertools.pairwise(marks))
+        self._plan(rate, spent, eval_seconds, save_seconds)
         return True
 
     def _plan(self, rate: float, spent: float, eval_seconds: float, save_seconds: float) -> None:

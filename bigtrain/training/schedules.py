@@ -18,9 +18,13 @@ class Schedule(Protocol):
 
     warmup_steps: int
 
-    def scale(self, step: int, total_steps: int) -> float: ...
+    def scale(self, step: int, total_steps: int) -> float:
+        """Share of the peak rate in step number `step`, counted from 0."""
+        ...
 
-    def cooldown_start(self, total_steps: int) -> int: ...
+    def cooldown_start(self, total_steps: int) -> int:
+        """The first step whose rate depends on `total_steps`."""
+        ...
 
 
 def _warmup(step: int, warmup_steps: int) -> float:
@@ -41,12 +45,14 @@ class CosineConfig:
     final_ratio: float = option(0.1, "rate at the end, as a share of the peak", at_least=0, at_most=1)
 
     def scale(self, step: int, total_steps: int) -> float:
+        """1 after the warm-up, `final_ratio` at the end, a half cosine between."""
         part = _progress(step, self.warmup_steps, total_steps)
         return _warmup(step, self.warmup_steps) * (
             self.final_ratio + (1 - self.final_ratio) * 0.5 * (1 + math.cos(math.pi * part))
         )
 
     def cooldown_start(self, total_steps: int) -> int:
+        """Right after the warm-up."""
         return min(self.warmup_steps, total_steps)
 
 
@@ -59,16 +65,18 @@ class LinearConfig:
     final_ratio: float = option(0.0, "rate at the end, as a share of the peak", at_least=0, at_most=1)
 
     def scale(self, step: int, total_steps: int) -> float:
+        """1 after the warm-up, `final_ratio` at the end, a line between."""
         part = _progress(step, self.warmup_steps, total_steps)
         return _warmup(step, self.warmup_steps) * (1 - (1 - self.final_ratio) * part)
 
     def cooldown_start(self, total_steps: int) -> int:
+        """Right after the warm-up."""
         return min(self.warmup_steps, total_steps)
 
 
 @dataclass
 class WSDConfig:
-    """Warm-up, stable, decay (Hu et al. 2024, arXiv 2404.06395): a run can be lengthened until it begins to cool down."""
+    """Warm-up, stable, decay (Hu et al. 2024, arXiv 2404.06395): a run may be lengthened until it cools down."""
 
     name: str = option("wsd", "the schedule")
     warmup_steps: int = option(100, "steps of linear warm-up", at_least=0)
@@ -76,8 +84,10 @@ class WSDConfig:
     final_ratio: float = option(0.0, "rate at the end, as a share of the peak", at_least=0, at_most=1)
 
     def scale(self, step: int, total_steps: int) -> float:
+        """1 from the warm-up to the cool-down, then a line to `final_ratio`."""
         part = _progress(step, self.cooldown_start(total_steps), total_steps)
         return _warmup(step, self.warmup_steps) * (1 - (1 - self.final_ratio) * part)
 
     def cooldown_start(self, total_steps: int) -> int:
+        """Where the last `cooldown_fraction` of the steps begins."""
         return total_steps - math.ceil(total_steps * self.cooldown_fraction)

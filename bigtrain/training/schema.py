@@ -25,9 +25,11 @@ class TrainConfig:
         None, "end in about this time: the steps are planned from the measured rate", above=0
     )
     batch_tokens: int | None = option(
-        None, "tokens of a global batch; or give batch_rows; neither: 32 rows", at_least=1
+        None, "tokens of a global batch; or give batch_rows; neither: 32 rows", at_least=1, at_most=1 << 30
     )
-    batch_rows: int | None = option(None, "rows of a global batch; or give batch_tokens; neither: 32 rows", at_least=1)
+    batch_rows: int | None = option(
+        None, "rows of a global batch; or give batch_tokens; neither: 32 rows", at_least=1, at_most=1 << 20
+    )
     seq_len: int | None = option(None, "tokens of a row; null: the model's max_seq_len", at_least=1)
     micro_batch_rows: int | None = option(
         None, "rows computed at once on a process; null: chosen once and recorded", at_least=1
@@ -95,7 +97,7 @@ class AdamWConfig:
 
     name: str = option("adamw", "the optimizer")
     lr: float = option(3e-4, "peak learning rate", above=0)
-    betas: tuple[float, float] = option((0.9, 0.95), "decay of the two moments")
+    betas: tuple[float, float] = option((0.9, 0.95), "decay of the two moments", at_least=0, below=1)
     eps: float = option(1e-8, "added to the denominator", above=0)
     weight_decay: float = option(0.1, "decoupled decay of matrices, as a share of the learning rate", at_least=0)
 
@@ -115,7 +117,7 @@ class MuonConfig:
     momentum: float = option(0.95, "Nesterov momentum of the hidden matrices", at_least=0, below=1)
     weight_decay: float = option(0.0, "decoupled decay of the hidden matrices", at_least=0)
     adamw_lr: float = option(3e-3, "peak learning rate of embedding, head, norms and biases", above=0)
-    betas: tuple[float, float] = option((0.9, 0.95), "AdamW's moments")
+    betas: tuple[float, float] = option((0.9, 0.95), "AdamW's moments", at_least=0, below=1)
     eps: float = option(1e-8, "AdamW's epsilon", above=0)
 
     def build(self, model: Model) -> OptimizerSet:
@@ -134,6 +136,15 @@ class SGDConfig:
     momentum: float = option(0.9, "momentum", at_least=0, below=1)
     nesterov: bool = option(False, "Nesterov's form of the momentum")
     weight_decay: float = option(0.0, "L2 penalty on matrices", at_least=0)
+
+    def check(self) -> None:
+        """Rules between keys. Raises UserError."""
+        if self.nesterov and not self.momentum:
+            raise UserError(
+                "optimizer.nesterov=true with optimizer.momentum=0",
+                "Nesterov's form is one of the momentum",
+                "give optimizer.momentum=0.9, or leave optimizer.nesterov out",
+            )
 
     def build(self, model: Model) -> OptimizerSet:
         """The optimizer over the parameters of `model`."""

@@ -1,4 +1,4 @@
-"""`parallel.reduction=exact`: the same bits at 1, 2 and 4 processes, along any chain of stops. `fast`: up to rounding."""
+"""`parallel.reduction=exact`: the same bits at 1, 2 and 4 processes, in any chain of stops. `fast`: up to rounding."""
 
 import json
 import os

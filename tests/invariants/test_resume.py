@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -99,8 +100,6 @@ def test_micro_batches_change_the_result_by_rounding_only(reference, prepared_se
 
 
 def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_used(reference, prepared_set, tmp_path, caplog):
-    import shutil
-
     run = tmp_path / "run"
     shutil.copytree(reference, run)
     (run / "status.json").unlink()
@@ -167,4 +166,35 @@ def test_a_folder_continues_from_its_own_config(reference, prepared_set, tmp_pat
         with pytest.raises(Stopped):
             run_verb("pretrain", [*RUN, f"data.path={prepared_set}", f"run.dir={run}"])
     run_verb("pretrain", [f"run.dir={run}"])  # nothing else named
+    assert bits(run) == bits(reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_compiled_run_stopped_and_continued_equals_uninterrupted(prepared_set, tmp_path, precision):
+    words = [*RUN, f"data.path={prepared_set}", "device.compile=true", f"device.precision={precision}"]
+    assert cli("pretrain", *words, f"run.dir={tmp_path / 'whole'}").returncode == 0
+    run = tmp_path / "run"
+    process = subprocess.Popen(command("pretrain", *words, f"run.dir={run}"), env=environment())
+    while process.poll() is None and len(list(run.glob("checkpoints/step-*"))) < 1:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=100) in (0, 75)
+    assert cli("pretrain", *words, f"run.dir={run}").returncode == 0
+    assert bits(run) == bits(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_random_kills_through_the_command_line(reference, prepared_set, tmp_path):
+    draw, killed, run = random.Random(1), 0, tmp_path / "run"
+    words = [*RUN, f"data.path={prepared_set}", f"run.dir={run}"]
+    while killed < 10:
+        process = subprocess.Popen(command("pretrain", *words), env=environment(), stderr=subprocess.DEVNULL)
+        killed += kill_at_random(process.pid, 8.0, draw)
+        process.returncode = 0  # waited for already
+        if (run / "result.json").exists():
+            assert cli("pretrain", *words).returncode == 0
+            assert bits(run) == bits(reference)
+            shutil.rmtree(run)
+    assert cli("pretrain", *words).returncode == 0
     assert bits(run) == bits(reference)

@@ -17,6 +17,7 @@ from bigtrain.models.layers import (
     rotary_tables,
     rotate,
 )
+from bigtrain.parallel.compiler import make_ready
 
 KEYS = torch.tensor([0, 1, 7, 2**40 + 7, -1, 2**62])
 
@@ -106,6 +107,7 @@ def test_a_mask_depends_on_key_site_and_place_alone() -> None:
 
 
 def test_compiled_dropout_has_the_same_bits() -> None:
+    make_ready()
     x = torch.randn(6, 16, 24)
     compiled = torch.compile(keyed_dropout, dynamic=False, fullgraph=True)
     assert torch.equal(compiled(x, 0.3, KEYS, 2), keyed_dropout(x, 0.3, KEYS, 2))

@@ -138,7 +138,7 @@ def test_a_full_disk_leaves_nothing_and_keeps_what_was_there(folder, monkeypatch
     monkeypatch.setattr("bigtrain.storage.sync_file", full)
     with pytest.raises(DiskFull):
         write(folder, 8)
-    assert [path.name for path in checkpoints.folders(folder)][0] == "step-00000006"
+    assert next(path.name for path in checkpoints.folders(folder)) == "step-00000006"
     assert not list(folder.glob("*.tmp"))
 
 

@@ -49,7 +49,7 @@ def test_orthogonalise_brings_singular_values_near_one_and_keeps_directions(shap
 
 
 def test_stacked_muon_equals_torch_muon_on_each_matrix():
-    """torch's Muon takes one set of coefficients for all of its steps: so five optimizers with a step each would not do."""
+    """torch's Muon takes one set of coefficients for all of its steps: five optimizers of a step each would not do."""
     torch.manual_seed(3)
     ours = [nn.Parameter(torch.randn(12, 8)) for _ in range(3)]
     start = [p.detach().clone() for p in ours]

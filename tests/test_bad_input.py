@@ -1,0 +1,530 @@
+"""Bad input, one table: what is typed, the exit code, and the words that the error must hold.
+
+For each: one `error:` block on standard error, no traceback, nothing on standard output, and no file changed, made or
+left half-written.
+"""
+
+import errno
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from composed import _packaged_configs_are_composed_once  # noqa: F401
+from harness import TINY, environment, run_verb
+from safetensors.numpy import load_file
+
+from bigtrain import storage
+from bigtrain.cli import main
+from bigtrain.data.schema import CharsConfig
+from bigtrain.runs import RunFolder
+from bigtrain.tokenizer import train as train_tokenizer
+
+Patch = Callable[[pytest.MonkeyPatch, Path], Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Words of a command line, in which {w} is the folder of `world` and {set} its prepared set."""
+
+    id: str
+    command: str
+    code: int
+    message: tuple[str, ...]  # with the same places
+    patch: Patch | None = None
+
+
+def case(id: str, command: str, code: int, *message: str, patch: Patch | None = None) -> Case:
+    return Case(id, command, code, message, patch)
+
+
+LM = f"data.path={{set}} run.dir=new train.max_steps=4 {' '.join(TINY)}"
+PRETRAIN = f"pretrain {LM}"
+FINETUNE = f"finetune objective=causal init_from={{w}}/run {' '.join(x for x in LM.split() if 'model.' not in x)}"
+CLASSIFY = (
+    "finetune objective=classify init_from={w}/run data.train={w}/labels.csv run.dir=new train.max_steps=2 "
+    "train.seq_len=32 train.batch_rows=4 device=cpu"
+)
+PREPARE = "prepare tokenizer=bytes output=new"
+EVALUATE = "evaluate checkpoint={w}/run device=cpu"
+CLASSIFIER = "evaluate checkpoint={w}/classifier device=cpu"
+GENERATE = "generate checkpoint={w}/run device=cpu max_new_tokens=4"
+CONTINUE = "pretrain run.dir={w}/run"
+
+
+def disk_is_full(patch: pytest.MonkeyPatch, world: Path) -> None:
+    def fsync(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    patch.setattr(storage.os, "fsync", fsync)
+
+
+def refuses(*names: str) -> Patch:
+    """The operating system denies access to the files of these names: to root, too, who does not mind permissions."""
+
+    def patch(patch: pytest.MonkeyPatch, world: Path) -> None:
+        import builtins
+        import io
+
+        for module in (builtins, io):
+            real = module.open
+
+            def denied(file: Any, *arguments: Any, real: Any = real, **options: Any) -> Any:
+                if isinstance(file, str | Path) and Path(file).name in names:
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+                return real(file, *arguments, **options)
+
+            patch.setattr(module, "open", denied)
+
+    return patch
+
+
+def folders_are_read_only(patch: pytest.MonkeyPatch, world: Path) -> None:
+    def mkdir(self: Path, *arguments: Any, **options: Any) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(self))
+
+    patch.setattr(Path, "mkdir", mkdir)
+
+
+CASES = [
+    # Files of text
+    case("missing file", f"{PREPARE} data.files={{w}}/missing.txt", 2, "data.files={w}/missing.txt", "no such file"),
+    case("relative missing file", f"{PREPARE} data.files=missing.txt", 2, "data.files=missing.txt", "relative to"),
+    case("no match", f"{PREPARE} data.files={{w}}/*.md", 2, "data.files={w}/*.md", "no file matches"),
+    case("unreadable file", f"{PREPARE} data.files={{w}}/text.txt", 2, "denied", patch=refuses("text.txt")),
+    case("empty file", f"{PREPARE} data.files={{w}}/empty.txt", 2, "no text in {w}/empty.txt"),
+    case("folder without text", f"{PREPARE} data.files={{w}}/nothing", 2, "{w}/nothing", "no text files", ".jsonl"),
+    case("binary as text", f"{PREPARE} data.files={{w}}/binary.txt", 2, "{w}/binary.txt", "binary", "byte offset 0"),
+    case("UTF-16", f"{PREPARE} data.files={{w}}/utf16.txt", 2, "{w}/utf16.txt", "UTF-16", "convert it to UTF-8"),
+    case("Latin-1", f"{PREPARE} data.files={{w}}/latin1.txt", 2, "{w}/latin1.txt", "not UTF-8", "0xfc", "iconv"),
+    case("Latin-1 row", f"{PREPARE} data.files={{w}}/latin1.jsonl", 2, "{w}/latin1.jsonl:2", "not UTF-8"),
+    case("unknown format", f"{PREPARE} data.files={{w}}/text.docx", 2, "{w}/text.docx", "'.docx'", ".txt .md .jsonl"),
+    case("row is not JSON", f"{PREPARE} data.files={{w}}/broken.jsonl", 2, "{w}/broken.jsonl:3", "not JSON"),
+    case("row is a list", f"{PREPARE} data.files={{w}}/list.jsonl", 2, "{w}/list.jsonl:1", "a JSON list"),
+    case("wrong field", f"{PREPARE} data.files={{w}}/rows.jsonl data.text_field=body", 2,
+         "{w}/rows.jsonl:1", "'body'", "label, text", "data.text_field="),
+    case("null text", f"{PREPARE} data.files={{w}}/null.jsonl", 2, "{w}/null.jsonl:2", "'text' is null"),
+    case("number for a text", f"{PREPARE} data.files={{w}}/number.jsonl", 2, "{w}/number.jsonl:1", "a JSON int"),
+    case("half a character", f"{PREPARE} data.files={{w}}/surrogate.jsonl", 2, "{w}/surrogate.jsonl:1", "surrogate"),
+    case("nested without end", f"{PREPARE} data.files={{w}}/deep.jsonl", 2, "{w}/deep.jsonl:1", "not JSON"),
+    case("pipe", f"{PREPARE} data.files={{w}}/pipe.txt", 2, "{w}/pipe.txt", "a pipe", "regular file"),
+    case("no field", f"{PREPARE} data.files={{w}}/rows.jsonl data.text_field=", 2, "data.text_field=[]"),
+    case("path without end", f"{PREPARE} data.files={'x' * 5000}", 2, "xxx", "too long"),
+    # Which data
+    case("no data", "pretrain train.max_steps=1 run.dir=new", 2, "no data", "data.files=", "data.path=", "data=stdlib"),
+    case("two sources", f"{PRETRAIN} data.files={{w}}/text.txt", 2, "data.path={set}", "data.files=", "exactly one"),
+    case("no files", f"{PREPARE} data.files=", 2, "no data", "data.files="),
+    case("no output", "prepare data.files={w}/text.txt output=", 2, "output=", "must not be empty"),
+    case("set to prepare", f"{PREPARE} data.path={{set}}", 2, "data.path={set}", "data.files="),
+    case("no set", f"{PRETRAIN} data.path={{w}}/missing", 2, "{w}/missing", "no such folder", "bigtrain prepare"),
+    case("file for a set", f"{PRETRAIN} data.path={{w}}/text.txt", 2, "{w}/text.txt", "it is a file"),
+    case("folder that is no set", f"{PRETRAIN} data.path={{w}}/nothing", 2, "{w}/nothing", "no manifest.json"),
+    case("cut set", f"{PRETRAIN} data.path={{w}}/cut-set", 2, "train.bin has", "prepare it again"),
+    case("set with foreign ids", f"{PRETRAIN} data.path={{w}}/foreign-set", 2, "the token 999", "ends at 256"),
+    case("too many entries for the shards", f"{PRETRAIN} data.path={{w}}/wide-set", 2, "uint16", "70000"),
+    # Tokenizers
+    case("set with another kind", f"{PRETRAIN} tokenizer=chars", 2, "data.path={set}", "tokenizer=chars", "bytes"),
+    case("set with another file", f"{PRETRAIN} tokenizer=file tokenizer.path={{w}}/chars", 2,
+         "tokenizer.path={w}/chars", "tokenizer=bytes"),
+    case("set for another checkpoint", f"{FINETUNE} init_from={{w}}/chars-model", 2,
+         "the checkpoint's tokenizer", "tokenizer=bytes"),
+    case("tokenizer too large for the model", f"{PRETRAIN} model.vocab_size=100", 2,
+         "model.vocab_size=100", "257 entries", "model.vocab_size=257"),
+    case("no tokenizer named", f"{PREPARE} data.files={{w}}/text.txt tokenizer=file", 2, "tokenizer.path="),
+    case("no tokenizer there", f"{PREPARE} data.files={{w}}/text.txt tokenizer=file tokenizer.path={{w}}/nothing", 2,
+         "{w}/nothing", "no tokenizer.json"),
+    case("tokenizer.json is not JSON",
+         f"{PREPARE} data.files={{w}}/text.txt tokenizer=file tokenizer.path={{w}}/text.txt",
+         2, "{w}/text.txt", "JSON"),
+    case("tokenizer.json of something else",
+         f"{PREPARE} data.files={{w}}/text.txt tokenizer=file tokenizer.path={{w}}/object.json", 2, "{w}/object.json"),
+    case("vocabulary too small", f"{PREPARE} data.files={{w}}/text.txt tokenizer=bpe tokenizer.vocab_size=200", 2,
+         "tokenizer.vocab_size=200", "at least 257"),
+    case("vocabulary too large", f"{PREPARE} data.files={{w}}/text.txt tokenizer=bpe tokenizer.vocab_size=1e18", 2,
+         "tokenizer.vocab_size=1e+18", "at most 10000000"),
+    # Shapes and batches
+    case("rows longer than the data", f"{PRETRAIN} train.seq_len=100000 model.max_seq_len=100000", 2,
+         "train.seq_len=100000", "tokens of training data", "or less"),
+    case("rows longer than the model", f"{PRETRAIN} train.seq_len=64", 2, "train.seq_len=64", "model.max_seq_len=32"),
+    case("batch is no whole number of rows", f"{PRETRAIN} train.batch_rows=null train.batch_tokens=100", 2,
+         "train.batch_tokens=100", "32 tokens", "train.batch_tokens=96"),
+    case("two batches", f"{PRETRAIN} train.batch_tokens=64", 2, "train.batch_tokens=64", "train.batch_rows=8"),
+    case("micro-batch", f"{PRETRAIN} train.micro_batch_rows=3", 2, "train.micro_batch_rows=3", "divisor of 8"),
+    case("batch and shards", f"{PRETRAIN} parallel.reduction=exact train.batch_rows=6", 2,
+         "6 rows", "parallel.shards=4"),
+    case("shards", f"{PRETRAIN} parallel.reduction=exact parallel.shards=3", 2, "parallel.shards=3", "power of two"),
+    case("heads", f"{PRETRAIN} model.n_heads=3", 2, "model.n_heads=3", "model.dim=32", "divide", "30"),
+    case("key/value heads", f"{PRETRAIN} model.n_kv_heads=4", 2, "model.n_kv_heads=4", "model.n_heads=2"),
+    case("negative width", f"{PRETRAIN} model.dim=-4", 2, "model.dim=-4", "at least 1"),
+    case("no tokens in a row", f"{PRETRAIN} train.seq_len=0", 2, "train.seq_len=0", "at least 1"),
+    case("width without end", f"{PRETRAIN} model.dim=1e12", 2, "model.dim=", "at most"),
+    case("batch without end", f"{PRETRAIN} train.batch_rows=1e12", 2, "train.batch_rows=", "at most"),
+    case("threads without end", f"{PRETRAIN} parallel.threads=1000000", 2, "parallel.threads=1000000", "at most"),
+    case("model beyond the memory", f"{PRETRAIN} model.dim=100000 model.n_layers=1000", 2, "parameters on cpu", "GB"),
+    # Training
+    case("negative rate", f"{PRETRAIN} optimizer.lr=-1", 2, "optimizer.lr=-1", "above 0"),
+    case("rate is not a number", f"{PRETRAIN} optimizer.lr=nan", 2, "optimizer.lr=nan", "finite"),
+    case("no end", f"{PRETRAIN} train.max_steps=null", 2, "no limit", "train.max_steps="),
+    case("Nesterov without momentum", f"{PRETRAIN} optimizer=sgd optimizer.momentum=0 optimizer.nesterov=true", 2,
+         "optimizer.nesterov=true", "optimizer.momentum=0"),
+    case("warm-up too short to plan", f"{PRETRAIN} train.max_minutes=1", 2,
+         "schedule.warmup_steps=3", "train.max_minutes=1", "schedule.warmup_steps=16"),
+    case("unknown metric", f"{PRETRAIN} train.metric=accuracy", 2, "train.metric=accuracy", "bits_per_byte"),
+    case("sample prompt too long", f"{PRETRAIN} train.sample_prompts=[{'a' * 40}]", 2,
+         "train.sample_prompts", "40 tokens", "model.max_seq_len=32"),
+    case("empty sample prompt", f"{PRETRAIN} 'train.sample_prompts=[\"\"]'", 2, "train.sample_prompts=''", "text"),
+    case("sample prompts of a classifier", f"{CLASSIFY} train.sample_prompts=x", 2, "train.sample_prompts", "classify"),
+    case("no such device", f"{PRETRAIN} device=cuda", 2, "device=cuda", "device=cpu"),
+    case("error with --json", f"{PRETRAIN} --json train.seq_len=64", 2, "train.seq_len=64"),
+    # Keys
+    case("misspelt key", f"{PRETRAIN} train.max_step=3", 2, "train.max_step=3", "did you mean train.max_steps=3"),
+    case("key without its section", f"{PRETRAIN} lr=0.1", 2, "lr=0.1", "did you mean optimizer.lr=0.1?"),
+    case("foreign key", f"{PRETRAIN} learning_rate=0.1", 2, "learning_rate=0.1", "give optimizer.lr=RATE"),
+    case("foreign key with a path", f"{PRETRAIN} training.output_dir=x", 2, "training.output_dir=x", "run.dir=DIR"),
+    case("plus", f"{PRETRAIN} +train.max_steps=3", 2, "+train.max_steps=3", "drop the plus"),
+    case("plus and a new key", f"{PRETRAIN} +model.rotary=true", 2, "model.rotary=true", "model has no key"),
+    case("no key", f"{PRETRAIN} --lr", 2, "--lr", "--help"),
+    case("no value", f"{PRETRAIN} seed", 2, "seed", "KEY=VALUE"),
+    case("word for a number", f"{PRETRAIN} train.max_steps=many", 2, "train.max_steps=many", "whole number"),
+    case("fraction for a whole number", f"{PRETRAIN} train.max_steps=1.5", 2, "train.max_steps=1.5", "whole number"),
+    case("word for a truth value", f"{PRETRAIN} model.tied=maybe", 2, "model.tied=maybe", "true or false"),
+    case("number for a section", f"{PRETRAIN} train=3", 2, "train=3", "section"),
+    case("one of two moments", f"{PRETRAIN} optimizer.betas=[0.9]", 2, "optimizer.betas=[0.9]", "a list of 2"),
+    case("moment of one", f"{PRETRAIN} optimizer.betas=[0.9,1.0]", 2, "optimizer.betas", "below 1"),
+    case("choice", f"{PRETRAIN} device.precision=fp16", 2, "device.precision=fp16", "bf16"),
+    case("option of a group", f"{PRETRAIN} optimizer=adam", 2, "optimizer=adam", "adamw"),
+    case("sweep without -m", f"{PRETRAIN} seed=1,2", 2, "seed=1,2", "-m"),
+    case("unknown verb", "pretrian data=stdlib", 2, "pretrian", "--help"),
+    case("unknown option", "pretrain --fast data=stdlib", 2, "--fast", "bigtrain pretrain --help"),
+    case("unknown config", "pretrain -c nanogpt", 2, "nanogpt"),
+    case("no config folder", "pretrain --config-dir {w}/missing data=stdlib", 2, "{w}/missing"),
+    case("environment in a YAML", "pretrain --config-dir {w}/configs recipe=environment", 2,
+         "oc.env", "environment.yaml"),
+    case("code in a YAML", "pretrain --config-dir {w}/configs recipe=code", 2, "_target_", "code.yaml", "data"),
+    case("YAML that is none", "pretrain --config-dir {w}/configs recipe=broken", 2, "broken.yaml"),
+    case("key in a YAML", "pretrain --config-dir {w}/configs recipe=misspelt", 2, "misspelt.yaml", "train.max_steps"),
+    # Run folders
+    case("file for a run", f"{PRETRAIN} run.dir={{w}}/text.txt", 2, "run.dir={w}/text.txt", "file"),
+    case("file above a run", f"{PRETRAIN} run.dir={{w}}/text.txt/run", 2, "run.dir={w}/text.txt/run"),
+    case("no folder for a run", f"{PRETRAIN} run.dir=", 2, "run.dir=", "must not be empty"),
+    case("name that is a path", f"{PRETRAIN} run.dir=null run.name=../x", 2, "run.name=../x", "run.dir="),
+    case("read-only folder", PRETRAIN, 2, "run.dir=new", "Read-only", patch=folders_are_read_only),
+    case("run in use", f"{CONTINUE} train.max_steps=9", 7, "{w}/run", "in use by pid",
+         patch=lambda patch, world: RunFolder.open(world / "run", verb="pretrain")),
+    case("nothing to continue", f"{PRETRAIN} resume=must", 2, "resume=must in new", "no checkpoint"),
+    case("something to continue", f"{CONTINUE} resume=never", 2, "resume=never in {w}/run", "resume=auto"),
+    case("run of another verb", f"{FINETUNE} run.dir={{w}}/run", 2, "run.dir={w}/run", "bigtrain pretrain"),
+    case("another rate", f"{CONTINUE} optimizer.lr=0.1 train.max_steps=9", 2,
+         "optimizer.lr: 0.0003 -> 0.1", "resume.allow=[optimizer.lr]"),
+    case("another model and seed", f"{CONTINUE} seed=3 model.dim=64", 2, "model.dim: 32 -> 64", "seed: 1337 -> 3"),
+    case("another length after the cool-down began", f"{CONTINUE} train.max_steps=9", 2, "9 steps", "step 3"),
+    case("no intact checkpoint", "pretrain run.dir={w}/damaged-run", 2, "no intact checkpoint", "step-00000004"),
+    # Checkpoints
+    case("nothing to start from", f"{FINETUNE} init_from={{w}}/missing", 2, "{w}/missing", "no such folder"),
+    case("no init_from", "finetune objective=causal data.path={set} train.max_steps=1", 2, "init_from"),
+    case("init_from is no checkpoint", f"{FINETUNE} init_from={{w}}/nothing", 2, "{w}/nothing", "config.json"),
+    case("init_from is a file", f"{FINETUNE} init_from={{w}}/text.txt", 2, "{w}/text.txt", "it is a file"),
+    case("empty init_from", f"{PRETRAIN} init_from=", 2, "init_from=", "must not be empty"),
+    case("shape with init_from", f"{PRETRAIN} init_from={{w}}/run", 2, "model.", "init_from={w}/run"),
+    case("unsupported model", f"{GENERATE} checkpoint={{w}}/bert prompt=x", 2, "'bert'", "gpt2, llama, qwen3"),
+    case("auto_map", f"{GENERATE} checkpoint={{w}}/auto-map prompt=x", 2, "auto_map", "never run"),
+    case("config.json is not JSON", f"{GENERATE} checkpoint={{w}}/not-json prompt=x", 2, "config.json", "JSON"),
+    case("config.json with a wrong type", f"{GENERATE} checkpoint={{w}}/wrong-type prompt=x", 2,
+         "config.json", 'hidden_size "wide"', "whole number"),
+    case("labels without a number", f"{GENERATE} checkpoint={{w}}/no-number prompt=x", 2,
+         "config.json", 'num_labels "x"'),
+    case("layers without a list", f"{GENERATE} checkpoint={{w}}/no-list prompt=x", 2, "config.json", "layer_types 3"),
+    case("heads in config.json", f"{GENERATE} checkpoint={{w}}/heads prompt=x", 2, "{w}/heads/config.json", "divide"),
+    case("config.json of a giant", f"{GENERATE} checkpoint={{w}}/giant prompt=x", 2, "giant", "config wants"),
+    case("config.json of another shape", f"{GENERATE} checkpoint={{w}}/misshapen prompt=x", 2,
+         "misshapen", "config wants"),
+    case("cut weights", f"{GENERATE} checkpoint={{w}}/cut-weights prompt=x", 2, "model.safetensors", "whole"),
+    case("no weights", f"{GENERATE} checkpoint={{w}}/no-weights prompt=x", 2, "no model.safetensors"),
+    case("checkpoint without model/", f"{GENERATE} checkpoint={{w}}/no-model prompt=x", 2, "{w}/no-model"),
+    case("damaged run", f"{GENERATE} checkpoint={{w}}/damaged-run prompt=x", 2, "no intact", "99 bytes"),
+    # Labelled rows
+    case("no labelled rows", "finetune objective=classify init_from={w}/run train.max_steps=1", 2, "data.train="),
+    case("labelled rows missing", f"{CLASSIFY} data.train={{w}}/missing.csv", 2, "{w}/missing.csv", "No such file"),
+    case("folder for labelled rows", f"{CLASSIFY} data.train={{w}}/folder.csv", 2, "{w}/folder.csv", "directory"),
+    case("empty csv", f"{CLASSIFY} data.train={{w}}/empty.csv", 2, "{w}/empty.csv", "empty"),
+    case("header only", f"{CLASSIFY} data.train={{w}}/header.csv", 2, "{w}/header.csv", "no rows"),
+    case("column twice", f"{CLASSIFY} data.train={{w}}/twice.csv", 2, "{w}/twice.csv:1", "'text' twice"),
+    case("missing column", f"{CLASSIFY} data.label_field=class", 2,
+         "labels.csv:2", "'class'", "label, text", "data.label_field="),
+    case("too many fields", f"{CLASSIFY} data.train={{w}}/ragged.csv", 2, "{w}/ragged.csv:3", "3 fields", "label"),
+    case("open quote", f"{CLASSIFY} data.train={{w}}/quote.csv", 2, "{w}/quote.csv:", "quotes"),
+    case("one label", f"{CLASSIFY} data.train={{w}}/one.csv", 2, "{w}/one.csv", "two labels"),
+    case("empty label", f"{CLASSIFY} data.train={{w}}/unlabelled.csv", 2, "{w}/unlabelled.csv:2", "is empty"),
+    case("label that training has not seen", f"{CLASSIFY} data.validation={{w}}/unseen.csv", 2,
+         "{w}/unseen.csv:2", "'ugly'", "bad, good"),
+    case("label that the checkpoint has not seen", f"{CLASSIFIER} data.files={{w}}/unseen.csv", 2,
+         "{w}/unseen.csv:2", "'ugly'", "bad, good"),
+    case("text for a classifier", f"{CLASSIFIER} data.path={{set}}", 2, "data.path with checkpoint= of a classifier"),
+    case("labels for a language model", f"{EVALUATE} data.files={{w}}/labels.csv", 2, "{w}/labels.csv", "'.csv'"),
+    case("label field for a language model", f"{EVALUATE} data.files={{w}}/rows.jsonl data.label_field=label", 2,
+         "data.label_field", "language model", "no labels"),
+    case("labels for new text", f"{FINETUNE} data.train={{w}}/labels.csv", 2, "data.train=", "objective=causal"),
+    # Evaluate and generate
+    case("missed gate", f"{EVALUATE} data.path={{set}} gates.loss=<0.1", 3, "missed", "loss < 0.1"),
+    case("unknown metric in a gate", f"{EVALUATE} data.path={{set}} gates.accuracy=>0.1", 2,
+         "gates.accuracy", "bits_per_byte"),
+    case("gate that is none", f"{EVALUATE} data.path={{set}} gates.loss=low", 2, "gates.loss=low", ">=0.9"),
+    case("part of a set", f"{EVALUATE} data.path={{set}} data.split=test", 2, "data.split=test", "validation"),
+    case("file for a report", f"{EVALUATE} data.path={{set}} output={{w}}/text.txt", 2, "output={w}/text.txt"),
+    case("no prompt", GENERATE, 2, "no prompt", "-p"),
+    case("empty prompt", f"{GENERATE} -p ''", 2, "empty prompt"),
+    case("two prompts", f"{GENERATE} -p x prompt=y", 2, "prompt=", "-p", "one of the two"),
+    case("prompt too long", f"{GENERATE} prompt={'a' * 40}", 2, "40 tokens", "model.max_seq_len=32"),
+    case("text from a classifier", f"{GENERATE} checkpoint={{w}}/classifier prompt=x", 2, "classifier", "bad, good"),
+    case("no checkpoint", "generate prompt=x", 2, "checkpoint"),
+    case("temperature", f"{GENERATE} prompt=x temperature=-1", 2, "temperature=-1", "at least 0"),
+    # The disk
+    case("full disk, prepare", f"{PREPARE} data.files={{w}}/text.txt", 6, "no space left", "new", patch=disk_is_full),
+    case("full disk, training", PRETRAIN, 6, "no space left", "new", patch=disk_is_full),
+    case("prepared set in the way", f"{PREPARE} data.files={{w}}/text.txt output={{w}}/nothing/../labels.csv", 2,
+         "output="),
+    case("other set in the way", f"{PREPARE} data.files={{w}}/text.txt output={{set}}", 2,
+         "output={set}", "overwritten"),
+    case("read-only place for a set", f"{PREPARE} data.files={{w}}/text.txt", 2, "new", "Read-only", "output=DIR",
+         patch=folders_are_read_only),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory, prepared_set: Path) -> Path:
+    """A folder full of things that are wrong, and a run and a classifier that are not."""
+    w = tmp_path_factory.mktemp("wörld of 坏 files")
+    for name in ("nothing", "folder.csv", "configs/recipe"):
+        (w / name).mkdir(parents=True)
+    _bad_files(w)
+    lines = [*TINY, f"data.path={prepared_set}", "train.max_steps=4", "train.save_every_steps=4"]
+    run_verb("pretrain", [*lines, f"run.dir={w / 'run'}"])
+    labelled = ["train.seq_len=32", "train.batch_rows=4", "train.max_steps=2", "device=cpu"]
+    labelled += [f"init_from={w / 'run'}", f"data.train={w / 'labels.csv'}", f"run.dir={w / 'classifier'}"]
+    run_verb("finetune", ["objective=classify", *labelled])
+    _bad_checkpoints(w)
+    _bad_sets(w, prepared_set)
+    return w
+
+
+def _bad_files(w: Path) -> None:
+    good = "".join(json.dumps({"text": f"a cat {n}", "label": "good" if n % 2 else "bad"}) + "\n" for n in range(8))
+    contents: dict[str, str | bytes] = {
+        "text.txt": "The cat sleeps under the old tree.\n" * 40,
+        "text.docx": "The cat sleeps.\n",
+        "empty.txt": "",
+        "binary.txt": bytes(range(256)),
+        "utf16.txt": "Käse".encode("utf-16"),
+        "latin1.txt": "Übermut, Müll\n".encode("latin-1").replace("Ü".encode("latin-1"), b"U"),
+        "latin1.jsonl": good.splitlines(keepends=True)[0].encode() + '{"text": "Müll"}\n'.encode("latin-1"),
+        "rows.jsonl": good,
+        "broken.jsonl": '{"text": "a"}\n\n{"text": "a"\n',
+        "list.jsonl": '["a", "b"]\n',
+        "null.jsonl": '{"text": "a"}\n{"text": null}\n',
+        "number.jsonl": '{"text": 3}\n',
+        "surrogate.jsonl": '{"text": "\\ud800"}\n',
+        "deep.jsonl": "[" * 100000 + "\n",
+        "object.json": '{"a": 1}',
+        "labels.csv": "text,label\n" + "a bad cat,bad\na good cat,good\n" * 4,
+        "empty.csv": "",
+        "header.csv": "text,label\n",
+        "twice.csv": "text,text\na,b\n",
+        "ragged.csv": "text,label\na cat,bad\na cat, a dog,good\n",
+        "quote.csv": 'text,label\n"a cat,bad\na dog,good\n',
+        "one.csv": "text,label\na cat,bad\na dog,bad\n",
+        "unlabelled.csv": "text,label\na cat,\n",
+        "unseen.csv": "text,label\nan ugly cat,ugly\n",
+        "configs/recipe/environment.yaml": "# @package _global_\nrun:\n  name: ${oc.env:HOME}\n",
+        "configs/recipe/code.yaml": "# @package _global_\nmodel:\n  _target_: os.system\n",
+        "configs/recipe/broken.yaml": "# @package _global_\nmodel: [1\n",
+        "configs/recipe/misspelt.yaml": "# @package _global_\ntrain:\n  max_step: 3\n",
+    }
+    os.mkfifo(w / "pipe.txt")
+    for name, content in contents.items():
+        (w / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def _bad_checkpoints(w: Path) -> None:
+    good = w / "run" / "checkpoints" / "step-00000004" / "model"
+
+    def copy(name: str, **changes: Any) -> Path:
+        shutil.copytree(good, w / name)
+        config = json.loads((good / "config.json").read_text())
+        (w / name / "config.json").write_text(json.dumps(config | changes))
+        return w / name
+
+    copy("bert", model_type="bert")
+    copy("auto-map", auto_map={"AutoModel": "code.py--Model"})
+    copy("wrong-type", hidden_size="wide")
+    copy("no-number", architectures=["Qwen3ForSequenceClassification"], num_labels="x")
+    copy("no-list", layer_types=3)
+    copy("heads", num_attention_heads=5)
+    copy("giant", hidden_size=10**9)
+    copy("misshapen", intermediate_size=64)
+    (copy("not-json") / "config.json").write_text("{")
+    (copy("no-weights") / "model.safetensors").unlink()
+    cut = copy("cut-weights") / "model.safetensors"
+    os.truncate(cut, cut.stat().st_size // 2)
+    train_tokenizer(CharsConfig(), ["another alphabet"]).save(copy("chars-model"))
+    (w / "chars").mkdir()
+    train_tokenizer(CharsConfig(), ["another alphabet"]).save(w / "chars")
+    shutil.copytree(good.parent, w / "no-model")
+    shutil.rmtree(w / "no-model" / "model")
+    shutil.copytree(w / "run", w / "damaged-run")
+    os.truncate(w / "damaged-run" / "checkpoints" / good.parent.name / "model" / "model.safetensors", 99)
+
+
+def _bad_sets(w: Path, good: Path) -> None:
+    for name in ("cut-set", "foreign-set", "wide-set"):
+        shutil.copytree(good, w / name)
+    os.truncate(w / "cut-set" / "train.bin", 100)
+    with open(w / "foreign-set" / "train.bin", "r+b") as file:
+        file.write((999).to_bytes(2, "little"))
+    manifest = json.loads((good / "manifest.json").read_text())
+    manifest["tokenizer"]["vocab_size"] = 70000
+    (w / "wide-set" / "manifest.json").write_text(json.dumps(manifest))
+
+
+def files(*folders: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of all files and folders, but for a run's log and lock."""
+    found = [path for folder in folders for path in sorted(folder.rglob("*"))]
+    kept = [path for path in found if path.name not in ("log.txt", ".lock")]
+    return {str(p): (0, 0) if p.is_dir() else (p.stat().st_size, p.stat().st_mtime_ns) for p in kept}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_bad_input(
+    case: Case,
+    world: Path,
+    prepared_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def placed(text: str) -> str:
+        return text.format(w=world, set=prepared_set)
+
+    monkeypatch.chdir(tmp_path)
+    held = case.patch(monkeypatch, world) if case.patch else None
+    before = files(tmp_path, world, prepared_set.parent)
+    try:
+        code = main([placed(word) for word in shlex.split(case.command)])
+    finally:
+        if held:
+            held.close()
+    out, err = capfd.readouterr()
+    lines = err.splitlines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+    block = "\n".join(lines[starts[0] :]) if starts else ""
+    assert len(starts) == 1, err
+    assert "Traceback" not in err
+    assert all(line.startswith("  ") for line in lines[starts[0] + 1 :]), err
+    assert not [word for word in map(placed, case.message) if word not in block], block
+    assert code == case.code, block
+    assert "remedy: " in block or code != 2, block
+    assert out == "" or code == 3
+    assert files(tmp_path, world, prepared_set.parent) == before
+
+
+@pytest.mark.parametrize("cause", ["optimizer.lr=1e39", "model.rope_theta=1e-300"])
+def test_numbers_that_are_not_finite(
+    cause: str, prepared_set: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    lines = [
+        *TINY,
+        f"data.path={prepared_set}",
+        f"run.dir={run}",
+        "train.max_steps=4",
+        "train.save_every_steps=1",
+        cause,
+    ]
+    assert main(["pretrain", *lines]) == 4
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    assert "not finite" in err
+    assert "remedy: lower optimizer.lr" in err
+    assert json.loads((run / "status.json").read_text())["state"] == "diverged"
+    assert not list(run.rglob("*.tmp"))
+    for weights in run.glob("checkpoints/step-*/model/*.safetensors"):
+        assert all(np.isfinite(tensor).all() for tensor in load_file(weights).values())
+
+
+def test_disk_fills_at_a_checkpoint(
+    prepared_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run, sync_file = tmp_path / "run", storage.sync_file
+
+    def full_at_step_4(path: Path) -> None:
+        if "step-00000004" in str(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync_file(path)
+
+    lines = [*TINY, f"data.path={prepared_set}", f"run.dir={run}", "train.max_steps=4", "train.save_every_steps=2"]
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "sync_file", full_at_step_4)
+        assert main(["pretrain", *lines]) == 6
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "error: no space left" in err
+    assert [path.name for path in run.glob("checkpoints/step-*")] == ["step-00000002"]
+    assert main(["pretrain", *lines]) == 0
+    assert "continuing at step 2" in capfd.readouterr().err
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    if (
+        not mount
+        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=1m", "none", place], capture_output=True).returncode
+    ):
+        pytest.skip("mounting a small disk needs root")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("verb", ["prepare", "pretrain"])
+def test_small_disk(
+    verb: str, small_disk: Path, prepared_set: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("The cat sleeps under the old tree.\n" * 40_000)
+    lines = [*TINY, f"data.path={prepared_set}", f"run.dir={small_disk / 'run'}", "train.max_steps=4"]
+    if verb == "prepare":
+        lines = [f"data.files={text}", "tokenizer=bytes", f"output={small_disk / 'set'}"]
+    assert main([verb, *lines]) == 6
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert str(small_disk) in err
+    assert "free" in err
+    assert not list(small_disk.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "closed", "code", "out"),
+    [
+        ("configs", ">&-", 0, ""),
+        ("pretrain sed=3", "2>&-", 2, ""),
+        ("generate checkpoint=x -p -", "<&-", 2, ""),
+        ("configs", "| true", 0, ""),
+    ],
+)
+def test_closed_streams(words: str, closed: str, code: int, out: str) -> None:
+    line = f"set -o pipefail; {shlex.quote(sys.executable)} -m bigtrain {words} {closed}"
+    done = subprocess.run(["bash", "-c", line], env=environment(), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (code, out), done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
