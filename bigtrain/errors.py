@@ -18,6 +18,9 @@ class UserError(BigtrainError):
         self.given, self.rule, self.remedy = given, rule, remedy
         super().__init__(f"{given}\n  rule:   {rule}\n  remedy: {remedy}")
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
+        return type(self), (self.given, self.rule, self.remedy)  # it travels between processes
+
 
 class GateMissed(BigtrainError):
     """A metric missed a gate of `bigtrain evaluate`."""

@@ -60,7 +60,7 @@ def _fill_closed_streams() -> None:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
-            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
 def _attempt(run: Callable[[], int | None]) -> int:
@@ -108,7 +108,8 @@ def _stop_signals() -> Iterator[None]:
 
 def _say(message: str, error: BaseException | None = None) -> None:
     """One block on stderr, and into the run's log files if they are open, there with the traceback of a bug."""
-    print(message, file=sys.stderr)
+    if rank() == 0 or error is not None:  # what every process is told, one of them says
+        print(message, file=sys.stderr)
     information = (type(error), error, error.__traceback__) if error else None
     record = log.makeRecord(log.name, logging.ERROR, __file__, 0, message, (), information)
     for handler in _log_files():

@@ -20,10 +20,15 @@ def option(
     at_least: float | None = None,
     below: float | None = None,
     at_most: float | None = None,
+    may_be_empty: bool = False,
 ) -> Any:
-    """A dataclass field. Pass `list`, `dict` or another factory for mutable defaults; bounds do not apply to null."""
+    """A dataclass field. Pass `list`, `dict` or another factory for mutable defaults; bounds do not apply to null.
+
+    may_be_empty: text that means something without a character; else it is refused, as `run.dir=$UNSET` should be.
+    """
     bounds = {"above": above, "at_least": at_least, "below": below, "at_most": at_most}
-    metadata = {"meaning": meaning, "bounds": {name: bound for name, bound in bounds.items() if bound is not None}}
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    metadata = {"meaning": meaning, "bounds": given, "may_be_empty": may_be_empty}
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -27,6 +27,7 @@ LOCK_PATIENCE_SECONDS = 0.3  # `read_status` holds the lock for an instant; nobo
 
 _BATCH = ("train.batch_tokens", "train.batch_rows", "train.seq_len", "train.isolate_documents", "train.clip_norm")
 _PARTS = ("model", "objective", "optimizer", "schedule", "seed", "init_from", "device", "parallel.reduction")
+_IDENTITY_OF_FAST = ("parallel.processes",)
 _IDENTITY_OF_EXACT = ("parallel.shards", "parallel.threads")
 
 _held: set[int] = set()  # descriptors of the locks of this process
@@ -168,10 +169,11 @@ def identity(plain: dict[str, Any], *, data_fingerprint: str, tokenizer_hash: st
     """What may not change when a run is continued: a flat dict of dotted keys, equal after a round trip through JSON.
 
     `plain` is the config as plain values, with nulls and autos already resolved where they mean the same.
-    `parallel.shards` and `parallel.threads` decide about bits only where the reduction is `exact`.
+    `parallel.shards` and `parallel.threads` decide about bits only where the reduction is `exact`, and
+    `parallel.processes`, how many there are, where it is `fast`.
     """
     flat = _flatten(plain)
-    fixed = _PARTS + _BATCH + (_IDENTITY_OF_EXACT if flat.get("parallel.reduction") == "exact" else ())
+    fixed = _PARTS + _BATCH + (_IDENTITY_OF_EXACT if flat.get("parallel.reduction") == "exact" else _IDENTITY_OF_FAST)
     kept = {key: value for key, value in sorted(flat.items()) if _is_below(key, fixed)}
     return {"data": data_fingerprint, "tokenizer": tokenizer_hash, **kept}
 

@@ -124,7 +124,7 @@ class GenerateConfig:
     """`bigtrain generate`: a checkpoint and a prompt -> text."""
 
     checkpoint: str = option(REQUIRED, "a run, a checkpoint or a Hugging Face folder")
-    prompt: str | None = option(None, "the text to continue; -p TEXT, or -p - for standard input")
+    prompt: str | None = option(None, "the text to continue; -p TEXT, or -p - for standard input", may_be_empty=True)
     max_new_tokens: int = option(128, "tokens to write at most", at_least=1)
     temperature: float = option(0.8, "divides the logits; 0: always the likeliest token", at_least=0)
     top_k: int | None = option(None, "sample among the k likeliest tokens; null: all", at_least=1)

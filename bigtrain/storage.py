@@ -119,6 +119,12 @@ class JsonLines:
         """Length in bytes; 0 where there is no file yet."""
         return self.path.stat().st_size if self.path.exists() else 0
 
+    def sync(self) -> int:
+        """Make all lines durable; returns the length in bytes."""
+        if self.path.exists():
+            sync_file(self.path)
+        return self.size()
+
     def truncate(self, size: int) -> None:
         """Cut the file back to `size` bytes: what came later belongs to steps that will run again."""
         if self.size() > size:

@@ -116,6 +116,8 @@ def bits(run: Path) -> dict[str, str]:
     """Digests of all that must be equal after any interruption: weights, optimizer, metrics without times."""
     checkpoint = newest(run)
     found = {"step": checkpoint.name}
+    for pointer in ("latest", "best"):
+        found[pointer] = (run / "checkpoints" / pointer).read_text()
     for file in [*checkpoint.glob("model/*.safetensors"), checkpoint / "state" / "optimizer.safetensors"]:
         digest = hashlib.sha256()
         for name, tensor in sorted(load_file(file).items()):

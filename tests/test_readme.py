@@ -7,14 +7,16 @@ are made small: the texts, and the model `tiny`, which a file in ./configs shado
 
 import csv
 import dataclasses
+import functools
 import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -74,11 +76,11 @@ def test_commands(tmp_path: Path) -> None:
             if block.language == "yaml" and block.file:
                 (home / block.file).parent.mkdir(parents=True, exist_ok=True)
                 (home / block.file).write_text(block.content, encoding="utf-8")
-            elif block.language == "python" and block.file is None:
-                run(f"python -c {shlex.quote(block.content)}", home, block.where)
+            elif block.language == "python":
+                run(block.content, home, block.where, functools.partial(exec, block.content, {}))
             elif block.language == "sh":
                 for command in block.commands():
-                    run(command, home, block.where)
+                    run(command, home, block.where, in_process(command))
 
 
 def newcomer(home: Path) -> Path:
@@ -105,13 +107,13 @@ def newcomer(home: Path) -> Path:
     return home
 
 
-def run(command: str, home: Path, where: str) -> None:
-    """One line of a page; it must end with exit code 0."""
+def run(command: str, home: Path, where: str, work: Callable[[], int | None] | None) -> None:
+    """One line of a page, or a program; it must end with exit code 0."""
     settings = environment() | {"PATH": f"{home / 'bin'}:{os.environ['PATH']}"}
     settings.pop(folders.ENVIRONMENT, None)
-    words, output = shlex.split(command), home / "output"
-    if words[0] == "bigtrain" and not is_shell(command):
-        code = in_child(words[1:], home, settings, output)
+    output = home / "output"
+    if work:
+        code = in_child(work, home, settings, output)
     else:
         with open(output, "wb") as file:
             code = subprocess.run(
@@ -120,20 +122,32 @@ def run(command: str, home: Path, where: str) -> None:
     assert code == 0, f"{where}: `{command}` ended with {code}:\n{output.read_text(encoding='utf-8')[-3000:]}"
 
 
-def is_shell(command: str) -> bool:
-    """Whether a line needs a shell: pipes, redirections, several commands."""
+def in_process(command: str) -> Callable[[], int] | None:
+    """The command line as a call, where it is bigtrain's own and needs no shell for pipes and the like."""
     lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
-    return any(set(word) <= set("();<>|&") for word in lexer)
+    if any(set(word) <= set("();<>|&") for word in lexer) or not command.startswith("bigtrain "):
+        return None
+    words = shlex.split(command)
+
+    def work() -> int:
+        from bigtrain.cli import main
+
+        sys.argv = words
+        return main(words[1:])
+
+    return work
 
 
-def in_child(words: list[str], home: Path, settings: dict[str, str], output: Path) -> int:
-    """The command line in a forked child: torch is imported once for all of them. Returns the exit code."""
-    import bigtrain.commands.evaluate
-    import bigtrain.training.loop  # noqa: F401
-
+def in_child(work: Callable[[], int | None], home: Path, settings: dict[str, str], output: Path) -> int:
+    """Do the work in a forked child: what is slow to import is imported once for all. Returns the exit code."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Python 3.12 and later warn of forks beside threads
+        import transformers  # noqa: F401
+
+        import bigtrain.commands.evaluate
+        import bigtrain.training.loop  # noqa: F401
+
         pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -145,14 +159,13 @@ def in_child(words: list[str], home: Path, settings: dict[str, str], output: Pat
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, 1)
         os.dup2(file, 2)
-        sys.stdout, sys.stderr = open(1, "w", encoding="utf-8"), open(2, "w", encoding="utf-8", buffering=1)
-        sys.argv = ["bigtrain", *words]
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
         warnings.simplefilter("default")
-        from bigtrain.cli import main
-
-        code = main(words)
-        sys.stdout.flush()
+        code = work() or 0
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stdout.flush()
         os._exit(code)
 
 

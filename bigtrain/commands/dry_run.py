@@ -26,7 +26,7 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
     config = loaded.config
     with tempfile.TemporaryDirectory(prefix="bigtrain-") as scratch:
         os.environ["BIGTRAIN_CACHE"] = scratch
-        placement = Placement.join(config.device.kind).configured(config.device, config.parallel)
+        placement = Placement.join().configured(config.device, config.parallel)
         task = build(loaded, placement)
         part, model, state = rows_of_a_part(task, config, placement), task.model, State()
         plan = Plan(config.train, Loader(task.rows, task.batch_rows, config.seed), config.schedule, state)
@@ -37,7 +37,7 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
         tokens_per_step = round(task.batch_rows * task.rows.tokens_per_row)
         parameters, flops = n_parameters(model), model.flops_per_token(task.seq_len)
         activations = activation_bytes(model, placement.precision, compiled=config.device.compile)
-        peak = peak_flops(placement.device)
+        peak = peak_flops(placement.device, placement.precision)
         where = Path(config.run.dir or "runs")
         while not where.exists():
             where = where.parent

@@ -22,7 +22,7 @@ from bigtrain.evaluation.report import write_report
 from bigtrain.evaluation.windows import Windows
 from bigtrain.models.base import n_parameters
 from bigtrain.models.decoder import Decoder
-from bigtrain.models.huggingface import ModelFolder, load_model, read_config
+from bigtrain.models.huggingface import ModelFolder, load_model, read_folder
 from bigtrain.objectives.base import Objective
 from bigtrain.objectives.causal import Causal
 from bigtrain.objectives.classify import Classify
@@ -49,8 +49,11 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
     """Metrics, flat, with the gates that were missed under `missed` (with `dry_run`: what measuring would take)."""
     config: EvaluateConfig = loaded.config
     placement = Placement.start(config.device)
-    source = read_config(resolve(Path(config.checkpoint)))
-    measurement = _labelled_rows(loaded, source) if source.labels else _text(loaded, source, placement)
+    source, tokenizer = read_folder(resolve(Path(config.checkpoint)))
+    if source.labels:
+        measurement = _labelled_rows(loaded, source, tokenizer)
+    else:
+        measurement = _text(loaded, source, tokenizer, placement)
     bounds = gates.parse(config.gates, measurement.objective.metric_names)
     if dry_run:
         return _needs(source, measurement)
@@ -84,7 +87,7 @@ def verdict(result: dict[str, Any]) -> None:
         raise GateMissed("missed " + "; ".join(result["missed"]))
 
 
-def _text(loaded: Loaded, source: ModelFolder, placement: Placement) -> Measurement:
+def _text(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, placement: Placement) -> Measurement:
     """Windows over raw files as a whole, or over a part of a prepared set."""
     config: EvaluateConfig = loaded.config
     kind = "checkpoint= of a language model"
@@ -97,7 +100,6 @@ def _text(loaded: Loaded, source: ModelFolder, placement: Placement) -> Measurem
         _unused(loaded, keys, "data.files=", "all of the text is measured")
         data = dataclasses.replace(data, validation_fraction=0.0, split_by=SplitBy.document)
         part = "train"
-    tokenizer = Tokenizer.load(source.folder)
     found = placement.lead_first(lambda: prepared(data, AutoTokenizerConfig(), tokenizer))
     split = found.split(part)
     if len(split) < 2:
@@ -112,7 +114,7 @@ def _text(loaded: Loaded, source: ModelFolder, placement: Placement) -> Measurem
     return Measurement(Causal(token_bytes=token_bytes(found, part)), windows, {"tokens": len(tokens) - 1})
 
 
-def _labelled_rows(loaded: Loaded, source: ModelFolder) -> Measurement:
+def _labelled_rows(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer) -> Measurement:
     """The rows of csv, tsv or jsonl files, whose labels must be among those of the checkpoint."""
     config: EvaluateConfig = loaded.config
     kind = "checkpoint= of a classifier"
@@ -126,8 +128,9 @@ def _labelled_rows(loaded: Loaded, source: ModelFolder) -> Measurement:
         texts += read.texts
         labels += read.numbers(source.labels)
     most = config.evals.max_tokens
-    tokenizer = Tokenizer.load(source.folder)
-    labelled = LabelledRows(texts[:most], labels[:most], tokenizer, _seq_len(config, source))
+    labelled = LabelledRows(
+        texts[:most], labels[:most], tokenizer, _seq_len(config, source), few_lengths=config.device.compile
+    )
     rows = config.evals.batch_rows or max(1, TOKENS_AT_ONCE // max(len(ids) for ids in labelled.ids))
     return Measurement(Classify(len(source.labels)), labelled.batches(rows), {"rows": len(labelled)})
 

@@ -22,7 +22,12 @@ __all__ = ["run", "show"]
 
 def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
     """Train, and return the content of result.json (with `dry_run`: what training would take)."""
-    return train.run(loaded, _TASKS[loaded.config.objective.name], dry_run=dry_run)
+    return train.run(loaded, build, dry_run=dry_run)
+
+
+def build(loaded: Loaded, placement: Placement) -> Task:
+    """What the objective asks for."""
+    return _TASKS[loaded.config.objective.name](loaded, placement)
 
 
 def continued_text(loaded: Loaded, placement: Placement) -> Task:
@@ -31,17 +36,16 @@ def continued_text(loaded: Loaded, placement: Placement) -> Task:
     from bigtrain.data.pipeline import prepared
     from bigtrain.data.schema import AutoTokenizerConfig, DataConfig
     from bigtrain.models.decoder import Decoder
-    from bigtrain.models.huggingface import read_config
-    from bigtrain.tokenizer import Tokenizer
+    from bigtrain.models.huggingface import read_folder
     from bigtrain.training.checkpoint import resolve
 
     config: FinetuneConfig = loaded.config
     DataConfig.check(config.data)
     _unused(loaded, "data.train", "data.validation", objective="causal", instead="data.files= or data.path=")
     folder = resolve(Path(config.init_from))
-    tokenizer = Tokenizer.load(folder)
+    source, tokenizer = read_folder(folder)
     data = placement.lead_first(lambda: prepared(config.data, AutoTokenizerConfig(), tokenizer))
-    return causal_task(config, Decoder.on_meta(read_config(folder).config), data, init_from=folder)
+    return causal_task(config, Decoder.on_meta(source.config), data, init_from=folder)
 
 
 def classifier(loaded: Loaded, placement: Placement) -> Task:
@@ -49,9 +53,8 @@ def classifier(loaded: Loaded, placement: Placement) -> Task:
     from bigtrain.commands.task import Task, batch_rows, row_length
     from bigtrain.data.labelled import LabelledRows
     from bigtrain.models.decoder import Decoder
-    from bigtrain.models.huggingface import read_config
+    from bigtrain.models.huggingface import read_folder
     from bigtrain.objectives.classify import Classify
-    from bigtrain.tokenizer import Tokenizer
     from bigtrain.training.checkpoint import resolve
 
     config: FinetuneConfig = loaded.config
@@ -69,7 +72,7 @@ def classifier(loaded: Loaded, placement: Placement) -> Task:
             "objective=classify without data.train=", "a classifier learns from labelled rows", "give data.train=FILE"
         )
     folder = resolve(Path(config.init_from))
-    source, tokenizer = read_config(folder), Tokenizer.load(folder)
+    source, tokenizer = read_folder(folder)
     rows = _read(config, config.data.train)
     checked = _read(config, config.data.validation) if config.data.validation else None
     # A classifier that learns on keeps the order of its labels: its head has a row for each.
@@ -82,14 +85,18 @@ def classifier(loaded: Loaded, placement: Placement) -> Task:
         )
     model = Decoder.on_meta(source.config, n_labels=len(labels))
     seq_len = row_length(config.train, model)
-    training = LabelledRows(rows.texts, rows.numbers(labels), tokenizer, seq_len)
-    validation = LabelledRows(checked.texts, checked.numbers(labels), tokenizer, seq_len) if checked else None
+
+    def labelled(part: Rows) -> LabelledRows:
+        few_lengths = config.device.compile
+        return LabelledRows(part.texts, part.numbers(labels), tokenizer, seq_len, few_lengths=few_lengths)
+
+    validation = labelled(checked) if checked else None
     contents = [(part.texts, part.labels) for part in (rows, checked) if part]
     return Task(
         model=model,
         init_from=folder,
         objective=Classify(len(labels)),
-        rows=training,
+        rows=labelled(rows),
         validation=lambda rows: validation.batches(rows) if validation else [],
         tokenizer=tokenizer,
         labels=labels,

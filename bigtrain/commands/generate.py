@@ -10,10 +10,9 @@ from bigtrain.config import Loaded
 from bigtrain.errors import UserError
 from bigtrain.generation.generate import generate
 from bigtrain.generation.sampling import Sampling
-from bigtrain.models.huggingface import load_model, read_config
+from bigtrain.models.huggingface import load_model, read_folder
 from bigtrain.parallel.placement import Placement
 from bigtrain.schema import GenerateConfig
-from bigtrain.tokenizer import Tokenizer
 from bigtrain.training.checkpoint import resolve
 
 
@@ -30,19 +29,12 @@ def run(loaded: Loaded) -> dict[str, Any]:
         )
     placement = Placement.start(config.device)
     folder = resolve(Path(config.checkpoint))
-    source, tokenizer = read_config(folder), Tokenizer.load(folder)
+    source, tokenizer = read_folder(folder)
     if source.labels:
         raise UserError(
             f"checkpoint={config.checkpoint}",
             f"it is a classifier of {', '.join(source.labels)}, and gives labels, not text",
             "name a language model; `bigtrain evaluate` measures a classifier",
-        )
-    assert source.config.vocab_size is not None
-    if tokenizer.vocab_size > source.config.vocab_size:
-        raise UserError(
-            f"{folder}: a tokenizer of {tokenizer.vocab_size} entries, an embedding of {source.config.vocab_size} rows",
-            "the model needs a row for every token",
-            "restore the tokenizer that the model was trained with",
         )
     model = load_model(folder, device=placement.device)
     sampling = Sampling(config.temperature, config.top_k, config.top_p)

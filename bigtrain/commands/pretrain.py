@@ -28,8 +28,7 @@ def build(loaded: Loaded, placement: Placement) -> Task:
     from bigtrain.commands.text import causal_task
     from bigtrain.data.pipeline import prepared
     from bigtrain.models.decoder import Decoder
-    from bigtrain.models.huggingface import read_config
-    from bigtrain.tokenizer import Tokenizer
+    from bigtrain.models.huggingface import read_folder
     from bigtrain.training.checkpoint import resolve
 
     config: PretrainConfig = loaded.config
@@ -48,6 +47,6 @@ def build(loaded: Loaded, placement: Placement) -> Task:
             "leave model= and its keys out, or init_from=",
         )
     folder = resolve(Path(config.init_from))
-    tokenizer = Tokenizer.load(folder)
+    source, tokenizer = read_folder(folder)
     data = placement.lead_first(lambda: prepared(config.data, config.tokenizer, tokenizer))
-    return causal_task(config, Decoder.on_meta(read_config(folder).config), data, init_from=folder)
+    return causal_task(config, Decoder.on_meta(source.config), data, init_from=folder)

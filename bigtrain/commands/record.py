@@ -36,6 +36,9 @@ class Record:
     step: int = 0
     began: bool = False  # a command that is refused before it begins leaves the folder as it was
 
+    def __post_init__(self) -> None:
+        self.step = (self.folder.saved_status() or {}).get("step", 0)
+
     def write(self, state: str, **extra: Any) -> None:
         """Write the state of the run."""
         self.folder.status(state, step=self.step, verb=self.verb, **extra)
@@ -87,14 +90,16 @@ def continued(folder: RunFolder, loaded: configs.Loaded) -> configs.Loaded:
             "it holds checkpoints, but no config.yaml to continue them with",
             "restore that file",
         )
-    return configs.continued(saved, loaded) if used and saved else loaded
+    if not (used and saved):
+        return loaded
+    saved["resume"] = loaded.plain["resume"]  # what one command allowed is not allowed for ever
+    return configs.continued(saved, loaded)
 
 
 def is_complete(folder: RunFolder, state: State, plan: Plan) -> bool:
-    """Whether this very run has ended here before, by the same limits."""
+    """Whether this run has ended here before, and has reached one of the limits that it has now."""
+    from bigtrain.training.plan import is_over
+
     status = folder.saved_status() or {}
-    if status.get("state") != "done" or status.get("step") != state.step or not (folder.path / "result.json").is_file():
-        return False
-    return state.step >= plan.total() or (
-        state.stopped_by in ("patience", "max_minutes") and state.total_steps == plan.total()
-    )
+    ended_here = status.get("state") == "done" and status.get("step") == state.step
+    return ended_here and (folder.path / "result.json").is_file() and is_over(state, plan)

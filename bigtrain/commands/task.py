@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bigtrain.config import Loaded
 from bigtrain.errors import UserError
+from bigtrain.log import log
 from bigtrain.parallel.schema import Reduction
 from bigtrain.training.schema import TrainConfig
 
@@ -106,10 +107,29 @@ def check_metric(metric: str, known: tuple[str, ...]) -> None:
 
 def micro_batch(part_rows: int, model: Model, task: Task, config: Any, state: State, placement: Placement) -> int:
     """Rows computed at once: given, or the recorded choice, or chosen now from the free memory."""
-    from bigtrain.parallel.memory import choose_micro_batch
+    from bigtrain.parallel.memory import choose_micro_batch, choose_micro_batch_for_any
 
-    if config.train.micro_batch_rows:
-        return int(config.train.micro_batch_rows)
-    if state.micro_batch_rows and part_rows % state.micro_batch_rows == 0:
-        return state.micro_batch_rows
+    before, given = state.micro_batch_rows, config.train.micro_batch_rows
+    if given:
+        if before not in (0, given):
+            log.warning("micro-batches of %d rows before, %d now: the bits may differ", before, given)
+        return int(given)
+    if before and part_rows % before == 0:
+        return before
+    if config.parallel.reduction is Reduction.exact:
+        return choose_micro_batch_for_any(part_rows, task.seq_len)
     return choose_micro_batch(model, part_rows, task.seq_len, placement, compiled=config.device.compile)
+
+
+def settled(plain: dict[str, Any], task: Task, placement: Placement) -> dict[str, Any]:
+    """The config with nulls and `auto` replaced by what they came to; `processes` where bits depend on it."""
+    exact = plain["parallel"]["reduction"] == Reduction.exact
+    rows = {"batch_tokens": None, "batch_rows": task.batch_rows, "seq_len": task.seq_len}
+    return {
+        **plain,
+        "train": {**plain["train"], **rows},
+        "device": {**plain["device"], "kind": placement.device.type},
+        "parallel": {**plain["parallel"], "threads": plain["parallel"]["threads"] or 1}
+        if exact
+        else {**plain["parallel"], "processes": placement.world_size},
+    }

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from bigtrain import config as configs
 from bigtrain.commands.record import Record, continued, is_complete, take_folder
-from bigtrain.commands.task import Build, Task, check_metric, micro_batch, rows_of_a_part
+from bigtrain.commands.task import Build, Task, check_metric, micro_batch, rows_of_a_part, settled
+from bigtrain.errors import BigtrainError
 from bigtrain.log import log, to_file
 from bigtrain.runs import check_identity, identity
 
@@ -36,21 +37,34 @@ def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any
 
         return describe(loaded, build)
     with contextlib.ExitStack() as stack:
-        record = None
+        record, refused = None, None
         if int(os.environ.get("RANK", 0)) == 0:
-            folder = stack.enter_context(take_folder(loaded))
-            record = Record(folder, loaded.verb)
-            stack.enter_context(record.kept())
-            loaded = continued(folder, loaded)
-        from bigtrain.parallel.placement import Placement
+            try:
+                folder = stack.enter_context(take_folder(loaded))
+                record = Record(folder, loaded.verb)
+                stack.enter_context(record.kept())
+                loaded = continued(folder, loaded)
+                loaded.config  # noqa: B018  # raises for what neither the folder nor the command names
+            except BigtrainError as error:
+                if "WORLD_SIZE" not in os.environ:
+                    raise
+                refused = error  # the others are waiting to be told
+        from bigtrain.parallel.memory import require_memory
+        from bigtrain.parallel.placement import Placement, lost_peers_are_an_error
 
-        placement = Placement.join(loaded.config.device.kind)
-        loaded, path = placement.from_lead((loaded, record.folder.path if record else None))
+        placement = Placement.join()
+        begun = placement.from_lead(refused or (loaded, record.folder.path if record else None))
+        if isinstance(begun, BigtrainError):
+            raise begun
+        loaded, path = begun
         assert path is not None
         if record is None:
             to_file(path / "logs" / f"rank-{placement.rank}.log")
         placement = placement.configured(loaded.config.device, loaded.config.parallel)
-        return _train(loaded, build(loaded, placement), placement, path, record)
+        with lost_peers_are_an_error(placement):
+            task = build(loaded, placement)
+            require_memory(task.model, placement)
+            return _train(loaded, task, placement, path, record)
 
 
 def show(result: dict[str, Any]) -> None:
@@ -63,12 +77,13 @@ def show(result: dict[str, Any]) -> None:
 def _train(
     loaded: configs.Loaded, task: Task, placement: Placement, path: Path, record: Record | None
 ) -> dict[str, Any]:
+    import torch
+
     from bigtrain.data.loader import Loader
     from bigtrain.models.base import materialise, n_parameters
-    from bigtrain.models.huggingface import load_weights, save_model
+    from bigtrain.models.huggingface import materialise_from, save_model
     from bigtrain.parallel.apply import apply
     from bigtrain.parallel.hardware import peak_flops
-    from bigtrain.parallel.memory import require_memory
     from bigtrain.storage import JsonLines
     from bigtrain.training import checkpoint as checkpoints
     from bigtrain.training.loop import Loop
@@ -78,9 +93,10 @@ def _train(
     config, place = loaded.config, path / "checkpoints"
     check_metric(config.train.metric, task.objective.metric_names)
     part_rows = rows_of_a_part(task, config, placement)
-    plain = {**loaded.plain, "device": {**loaded.plain["device"], "kind": placement.device.type}}  # what `auto` came to
-    now = identity(plain, data_fingerprint=task.fingerprint, tokenizer_hash=task.tokenizer.hash)
     start = placement.from_lead(checkpoints.newest(place) if placement.leads else None)
+    now = identity(
+        settled(loaded.plain, task, placement), data_fingerprint=task.fingerprint, tokenizer_hash=task.tokenizer.hash
+    )
     state = State(**start.counters()) if start else State()
     if start:
         state.allowed = sorted({*state.allowed, *check_identity(start.manifest["identity"], now, config.resume.allow)})
@@ -90,14 +106,17 @@ def _train(
         log.info("already complete: %s", path)
         return dict(json.loads((path / "result.json").read_text(encoding="utf-8")))
 
-    require_memory(task.model, placement)
-    model = materialise(task.model, placement.device, config.seed)
     if source := start.model if start else task.init_from:
-        load_weights(source, model)
+        model = materialise_from(source, task.model, placement.device, config.seed)
+    else:
+        model = materialise(task.model, placement.device, config.seed)
     optimizer = config.optimizer.build(model)
     if start:
         optimizer.load(start.optimizer())
     state.micro_batch_rows = placement.from_lead(micro_batch(part_rows, model, task, config, state, placement))
+    if start and state.threads != torch.get_num_threads():
+        log.warning("%s threads before, %d now: the bits may differ", state.threads, torch.get_num_threads())
+    state.threads = torch.get_num_threads()
     apply(model, compile=config.device.compile)
 
     metrics, samples = JsonLines(path / "metrics.jsonl"), JsonLines(path / "samples.jsonl")
@@ -113,7 +132,13 @@ def _train(
         log.info("to continue it: bigtrain %s run.dir=%s", loaded.verb, shlex.quote(str(path)))
         log.info("%s", _summary(model, task, state, plan, placement))
 
-    def save(better: bool) -> None:
+    def point_and_prune() -> None:
+        checkpoints.point_and_prune(place, step=state.step, best_step=state.best_step, keep_last=config.train.keep_last)
+
+    if start and record:
+        point_and_prune()  # a kill may have come between a checkpoint and its pointers
+
+    def save() -> None:
         assert record is not None
         if not (place / checkpoints.folder_name(state.step)).exists():
             checkpoints.save(
@@ -124,10 +149,7 @@ def _train(
                 counters=asdict(state),
                 identity=now,
             )
-        checkpoints.point(place, "latest", state.step)
-        if better:
-            checkpoints.point(place, "best", state.step)
-        checkpoints.prune(place, config.train.keep_last)
+        point_and_prune()
         record.step = state.step
         record.write("running")
 
@@ -149,7 +171,7 @@ def _train(
         samples=samples,
         progress=Progress(None if plan.measuring() else plan.total(), enabled=placement.leads),
         flops_per_token=model.flops_per_token(task.seq_len),
-        peak_flops=peak_flops(placement.device),
+        peak_flops=peak_flops(placement.device, placement.precision),
     )
     return _finish(loop, loaded, path, record)
 
@@ -169,7 +191,8 @@ def _finish(loop: Loop, loaded: configs.Loaded, path: Path, record: Record | Non
             record.step = loop.state.step
             if result:
                 record.folder.result(result)
-            _report(path, loaded, result)
+            with contextlib.suppress(OSError, ValueError):  # a report must not hide how the run ended
+                _report(path, loaded, result)
     if record:
         record.write("done", exit_code=0)
     return result

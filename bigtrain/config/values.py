@@ -78,7 +78,7 @@ def _leaf(key: Key, value: Any, where: Where) -> Any:
         fitted = _fit(key.hint, value)
     except _MismatchError:
         raise error(f"is {describe(key.hint)}", _remedy(key, value)) from None
-    if fitted == "":
+    if fitted == "" and not key.field.metadata.get("may_be_empty"):
         raise error("must not be empty", _remedy(key, value))
     values = [value for value in (fitted if isinstance(fitted, list) else [fitted]) if value is not None]
     if not all(math.isfinite(value) for value in values if isinstance(value, float)):

@@ -15,8 +15,16 @@ from bigtrain.tokenizer import Tokenizer
 class LabelledRows:
     """Texts and their label numbers. Rows are padded on the right; texts longer than `seq_len` lose their end."""
 
-    def __init__(self, texts: Sequence[str], labels: Sequence[int], tokenizer: Tokenizer, seq_len: int) -> None:
-        self.pad_id = tokenizer.pad_id
+    def __init__(
+        self,
+        texts: Sequence[str],
+        labels: Sequence[int],
+        tokenizer: Tokenizer,
+        seq_len: int,
+        *,
+        few_lengths: bool = False,  # batches as long as a power of two: a compiled model is compiled for each length
+    ) -> None:
+        self.pad_id, self.seq_len, self.few_lengths = tokenizer.pad_id, seq_len, few_lengths
         # A text without a token is read as one padding token, which is where the label is then predicted.
         encoded = [ids if len(ids) else np.array([self.pad_id]) for ids in tokenizer.encode_documents(texts)]
         cut = sum(len(ids) > seq_len for ids in encoded)
@@ -34,10 +42,13 @@ class LabelledRows:
         return len(self.ids)
 
     def batch(self, index: np.ndarray, epoch: np.ndarray | None = None) -> Batch:
-        """The rows `index` (N,): tokens (N, T) with T the longest of them, lengths (N,), labels (N,)."""
+        """The rows `index` (N,): tokens (N, T) with T the longest of them or a bit more, lengths (N,), labels (N,)."""
         rows = [self.ids[i] for i in index]
         lengths = np.array([len(row) for row in rows])
-        tokens = np.full((len(rows), lengths.max()), self.pad_id, dtype=np.int64)
+        longest = int(lengths.max())
+        if self.few_lengths:
+            longest = min(self.seq_len, 1 << (longest - 1).bit_length())
+        tokens = np.full((len(rows), longest), self.pad_id, dtype=np.int64)
         for number, row in enumerate(rows):
             tokens[number, : len(row)] = row
         return {

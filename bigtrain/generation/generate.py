@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -51,11 +53,16 @@ def generate(
     if model.n_labels:
         raise UserError("text from a classifier", "its head gives labels, not tokens", "name a language model")
     sampling = sampling or Sampling()
-    with torch.no_grad(), torch.compiler.set_stance("force_eager"):
+    with torch.no_grad(), _as_written():
         return [
             _continue(model, list(prompt), tokenizer, max_new_tokens, sampling, generator_for(seed, f"row {row}"))
             for row, prompt in enumerate(prompts)
         ]
+
+
+def _as_written() -> contextlib.AbstractContextManager[object]:
+    """Nothing is compiled, which needs saying only where torch's compiler is loaded: importing it takes a second."""
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext()
 
 
 def _continue(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 import torch
@@ -46,8 +47,8 @@ class Model(nn.Module):
         """(..., D) -> (..., V)."""
 
     @abstractmethod
-    def init_weights(self, seed: int) -> None:
-        """Fill every parameter and buffer: a pure function of the seed and the parameter's name."""
+    def init_weights(self, seed: int, *, only: Container[str] | None = None) -> None:
+        """Fill every buffer and parameter, or with `only` the parameters of these names: a pure function of both."""
 
     @abstractmethod
     def hidden_matrices(self) -> list[nn.Parameter]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -17,11 +17,19 @@ from bigtrain.models.decoder import Decoder
 from bigtrain.models.huggingface_config import ModelFolder, config_json, generation_json, read_config, read_json
 from bigtrain.models.names import LM_HEAD, Entry, entries, full_names
 from bigtrain.storage import write_json
+from bigtrain.tokenizer import Tokenizer
 
-if TYPE_CHECKING:
-    from bigtrain.tokenizer import Tokenizer
+__all__ = [
+    "ModelFolder",
+    "load_model",
+    "load_weights",
+    "materialise_from",
+    "read_config",
+    "read_folder",
+    "save_model",
+]
 
-__all__ = ["ModelFolder", "load_model", "load_weights", "read_config", "save_model"]
+D = TypeVar("D", bound=Model)
 
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _FLOATS = {"F64", "F32", "F16", "BF16"}
@@ -38,11 +46,29 @@ def load_model(
     """
     source = read_config(folder)
     model = Decoder.on_meta(source.config, n_labels=len(source.labels or labels or []))
+    return materialise_from(folder, model, torch.device(device), seed)
+
+
+def materialise_from(folder: Path, model: D, device: torch.device, seed: int) -> D:
+    """Give a model from the meta device its memory and the weights of a folder; a new head is drawn from `seed`."""
     _matched(folder, model)  # before there is memory for what a config.json may claim
     model.to_empty(device=device)
-    model.init_weights(seed, only={"head.weight"} if _has_new_head(model, source) else ())
+    model.init_weights(seed, only={"head.weight"} if _has_new_head(model, read_config(folder)) else ())
     load_weights(folder, model)
     return model
+
+
+def read_folder(folder: Path) -> tuple[ModelFolder, Tokenizer]:
+    """What a folder holds besides its weights. Raises UserError, also where the tokenizer does not fit the model."""
+    source, tokenizer = read_config(folder), Tokenizer.load(folder)
+    assert source.config.vocab_size is not None
+    if tokenizer.vocab_size > source.config.vocab_size:
+        raise UserError(
+            f"{folder}: a tokenizer of {tokenizer.vocab_size} entries, an embedding of {source.config.vocab_size} rows",
+            "the model needs a row for every token",
+            "restore the tokenizer that the model was trained with",
+        )
+    return source, tokenizer
 
 
 def load_weights(folder: Path, model: Model) -> None:

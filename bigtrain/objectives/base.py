@@ -19,6 +19,7 @@ class Objective(Protocol):
     """
 
     metric_names: tuple[str, ...]  # what `metrics` gives
+    higher_is_better: frozenset[str]  # those of them of which more is better
 
     def weight(self, batch: Batch) -> float:
         """Number of targets, from the labels alone: known before the forward pass."""

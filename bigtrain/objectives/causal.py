@@ -27,6 +27,7 @@ class Causal:
     """
 
     metric_names: tuple[str, ...] = ("loss", "perplexity", "bits_per_byte", "token_accuracy")
+    higher_is_better = frozenset({"token_accuracy"})
 
     def __init__(self, *, compile: bool = False, token_bytes: np.ndarray | None = None) -> None:
         self.loss = torch.compile(summed_cross_entropy, dynamic=False) if compile else summed_cross_entropy
@@ -43,18 +44,18 @@ class Causal:
 
     def statistics(self, model: Model, batch: Batch) -> dict[str, Tensor]:
         """Nats, tokens, those predicted rightly, and the bytes they stand for."""
-        targets = batch["targets"]
+        targets = batch["targets"].flatten()
         scored = targets != IGNORED
         hidden = model(batch["tokens"], documents=batch.get("documents"))
-        logits, targets = model.logits(hidden)[scored].float(), targets[scored]
+        logits = model.logits(hidden).flatten(0, -2)
         sums = {
-            "loss": F.cross_entropy(logits, targets, reduction="sum"),
+            "loss": F.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum"),
             "weight": scored.sum(),
-            "correct": (logits.argmax(-1) == targets).sum(),
+            "correct": (logits.argmax(-1) == targets).sum(),  # an ignored target is no token
         }
         if self.token_bytes is not None:
             self.token_bytes = self.token_bytes.to(targets.device)
-            sums["bytes"] = self.token_bytes[targets].sum()
+            sums["bytes"] = (self.token_bytes[targets.clamp(min=0)] * scored).sum()
         return sums
 
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, float]:

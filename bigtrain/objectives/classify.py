@@ -15,6 +15,7 @@ class Classify:
     """Predict a row's label from the hidden state of its last token (as transformers' ForSequenceClassification)."""
 
     metric_names: tuple[str, ...] = ("loss", "accuracy", "macro_f1")
+    higher_is_better = frozenset({"accuracy", "macro_f1"})
 
     def __init__(self, n_labels: int) -> None:
         self.n_labels = n_labels

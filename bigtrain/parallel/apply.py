@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch._dynamo
+
 from bigtrain.models.base import Model
 from bigtrain.parallel import compiler
 
@@ -13,5 +15,7 @@ def apply(model: Model, *, compile: bool) -> None:
     """
     if compile:
         compiler.make_ready()
+        # A graph for each length of rows, with and without gradients; torch's default of 8 would then go on uncompiled.
+        torch._dynamo.config.recompile_limit = 64
         for block in model.blocks:
             block.compile(dynamic=False)

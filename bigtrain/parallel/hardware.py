@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import torch
 
-# Dense bf16 FLOP/s from the makers' data sheets, by a part of the name that torch gives.
+from bigtrain.parallel.schema import Precision
+
+# Dense bf16 FLOP/s from the makers' data sheets, by a word of the name that torch gives.
 _BF16_PEAK = {
     "H200": 989e12,
-    "H100 PCIe": 756e12,
     "H100": 989e12,
     "A100": 312e12,
     "L40S": 362e12,
     "L4": 121e12,
-    "RTX 4090": 165e12,
+    "4090": 165e12,
     "A10": 125e12,
 }
 
 
-def peak_flops(device: torch.device) -> float | None:
-    """Dense bf16 FLOP/s of a device; None where it is not known, as for a CPU."""
-    if device.type != "cuda":
+def peak_flops(device: torch.device, precision: Precision) -> float | None:
+    """Dense FLOP/s of a device in bf16; None where it is not known, as for a CPU, and in fp32."""
+    if device.type != "cuda" or precision is not Precision.bf16:
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in _BF16_PEAK.items() if part in name), None)
+    words = torch.cuda.get_device_name(device).replace("-", " ").split()
+    if "H100" in words and "PCIe" in words:
+        return 756e12
+    return next((_BF16_PEAK[word] for word in words if word in _BF16_PEAK), None)

@@ -94,9 +94,9 @@ def _wait(children: list[subprocess.Popen[bytes]]) -> list[int]:
 
 
 def _exit_code(children: list[subprocess.Popen[bytes]], codes: Path, lost: list[int]) -> int:
-    if lost or any(child.returncode < 0 for child in children):
-        return 5
     said = [codes.with_name(f"{codes.name}.rank{rank}") for rank in range(len(children))]
     known = [int(path.read_text()) for path in said if path.exists()] + [child.returncode for child in children]
-    # 1 is what a process ends with when another one breaks off under it: the reason is the other's.
-    return next((code for code in known if code > 1), max(known))
+    # 1 and 5 are what a process ends with when another one breaks off under it: the reason is the other's.
+    if reason := next((code for code in known if code > 1 and code != 5), 0):
+        return reason
+    return 5 if lost or 5 in known or min(known) < 0 else max(known)

@@ -86,4 +86,13 @@ def choose_micro_batch(model: Model, rows: int, seq_len: int, placement: Placeme
     tokens = free / activation_bytes(model, placement.precision, compiled=compiled)
     if placement.device.type == "cpu":
         tokens = min(tokens, _CPU_TOKENS)
-    return max(n for n in range(1, rows + 1) if rows % n == 0 and (n == 1 or n * seq_len <= tokens))
+    return _largest_divisor(rows, tokens / seq_len)
+
+
+def choose_micro_batch_for_any(rows: int, seq_len: int) -> int:
+    """The same, whatever memory is free: with `exact` the choice must not depend on the number of processes."""
+    return _largest_divisor(rows, _CPU_TOKENS / seq_len)
+
+
+def _largest_divisor(rows: int, bound: float) -> int:
+    return max(n for n in range(1, rows + 1) if rows % n == 0 and (n == 1 or n <= bound))

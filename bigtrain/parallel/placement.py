@@ -8,7 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from bigtrain.errors import UserError
+from bigtrain.errors import BigtrainError, LostProcess, UserError
 from bigtrain.parallel.schema import DeviceConfig, DeviceKind, Fp32Matmul, ParallelConfig, Precision, Reduction
 
 T = TypeVar("T")
@@ -34,31 +35,33 @@ class Placement:
 
     @classmethod
     def start(cls, config: DeviceConfig) -> Placement:
-        """Join the other processes, if there are any, on the configured device."""
-        return cls.join(config.kind).configured(config, ParallelConfig())
+        """Join the other processes, if there are any, and take the configured device."""
+        return cls.join().configured(config, ParallelConfig())
 
     @classmethod
-    def join(cls, kind: DeviceKind) -> Placement:
-        """Take this process's device, and meet the other processes."""
+    def join(cls) -> Placement:
+        """Meet the other processes. No device is taken yet: which one, the leading process may have to tell."""
         rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        device = _device(kind, int(os.environ.get("LOCAL_RANK", 0)))
         if world_size > 1 and not dist.is_initialized():
-            backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             dist.init_process_group(backend, timeout=timedelta(minutes=30))
-        return cls(device, Precision.fp32, rank, world_size)
+        return cls(torch.device("cpu"), Precision.fp32, rank, world_size)
 
     def configured(self, config: DeviceConfig, parallel: ParallelConfig) -> Placement:
-        """The same place with the device's arithmetic and this process's threads set as the config says."""
+        """The same process on the configured device, with the arithmetic and the threads that the config says."""
+        device = _device(config.kind, int(os.environ.get("LOCAL_RANK", 0)))
         fast = config.fp32_matmul is Fp32Matmul.fast
-        torch.backends.mkldnn.matmul.fp32_precision = "bf16" if fast else "ieee"  # type: ignore[attr-defined]
-        torch.backends.cuda.matmul.fp32_precision = "tf32" if fast else "ieee"
+        if device.type == "cpu":
+            torch.backends.mkldnn.matmul.fp32_precision = "bf16" if fast else "ieee"  # type: ignore[attr-defined]
+        else:
+            torch.set_float32_matmul_precision("high" if fast else "highest")
         local_world = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         if parallel.threads or parallel.reduction is Reduction.exact:
             # Some kernels, LayerNorm's backward among them, give other bits with another number of threads.
             torch.set_num_threads(parallel.threads or 1)
         elif local_world > 1:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_world))
-        return dataclasses.replace(self, precision=config.precision)
+        return dataclasses.replace(self, device=device, precision=config.precision)
 
     @property
     def leads(self) -> bool:
@@ -105,17 +108,41 @@ class Placement:
         return box[0]  # type: ignore[no-any-return]
 
     def lead_first(self, work: Callable[[], T]) -> T:
-        """Let the leading process do what leaves files behind, then the others, which find them."""
-        if not self.leads:
-            self.wait()
-        result = work()
+        """Let the leading process do what leaves files behind, then the others, which find them.
+
+        An error of its own, a BigtrainError, is raised in all of them.
+        """
+        if self.world_size == 1:
+            return work()
+        # A group of its own: the work may take longer than the others' patience with a process that hangs.
+        patient = dist.new_group(backend="gloo", timeout=timedelta(days=1))
+        result, error = None, None
         if self.leads:
-            self.wait()
-        return result
+            try:
+                result = work()
+            except BigtrainError as raised:
+                error = raised
+        box = [error]
+        dist.broadcast_object_list(box, src=0, group=patient)
+        if box[0] is not None:
+            raise box[0]
+        return work() if result is None else result
 
     def wait(self) -> None:
         """Wait for the other processes."""
         self.sum(0.0)
+
+
+@contextlib.contextmanager
+def lost_peers_are_an_error(placement: Placement) -> Iterator[None]:
+    """Turn what a broken connection to another process raises into LostProcess (exit code 5)."""
+    try:
+        yield
+    except (RuntimeError, dist.DistError) as error:
+        text = str(error)
+        if placement.world_size == 1 or not re.search(r"gloo|NCCL|c10d|peer|[Tt]imed out", text):
+            raise
+        raise LostProcess(f"process {placement.rank} lost another one of the run: {text.splitlines()[0]}") from error
 
 
 def _device(kind: DeviceKind, local_rank: int) -> torch.device:

@@ -194,11 +194,13 @@ def pointed(checkpoints: Path, name: str) -> Path | None:
     return path if _NAME.fullmatch(target) and path.is_dir() else None
 
 
-def prune(checkpoints: Path, keep_last: int) -> None:
-    """Delete all but the `keep_last` newest checkpoints and the best one."""
-    best = pointed(checkpoints, "best")
+def point_and_prune(checkpoints: Path, *, step: int, best_step: int | None, keep_last: int) -> None:
+    """Let `latest` and `best` say what the state says, and delete all but the `keep_last` newest and the best one."""
+    point(checkpoints, "latest", step)
+    if best_step and (checkpoints / folder_name(best_step)).is_dir():
+        point(checkpoints, "best", best_step)
     for path in folders(checkpoints)[keep_last:]:
-        if path != best:
+        if path.name != folder_name(best_step or 0):
             # Renamed first: a kill in the middle leaves no folder that looks like a checkpoint.
             doomed = path.with_name(f"{path.name}.tmp")
             os.rename(path, doomed)

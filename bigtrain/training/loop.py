@@ -25,13 +25,18 @@ from bigtrain.parallel.reduction import Tree, all_reduce, gradients
 from bigtrain.parallel.schema import ParallelConfig, Reduction
 from bigtrain.storage import JsonLines
 from bigtrain.training.optimizers import OptimizerSet
-from bigtrain.training.plan import Plan, State
+from bigtrain.training.plan import Plan, State, out_of_patience
 from bigtrain.training.progress import Progress
 from bigtrain.training.schedules import Schedule
 from bigtrain.training.schema import TrainConfig
 from bigtrain.training.signals import StopFlag
 
-HIGHER_IS_BETTER = {"accuracy", "macro_f1", "token_accuracy"}
+
+def _diverged(what: str, step: int) -> Diverged:
+    return Diverged(
+        f"{what} not finite in step {step}: nothing of it was saved, the last checkpoint is intact\n"
+        "  remedy: lower optimizer.lr, lengthen schedule.warmup_steps, or look at the data of that step"
+    )
 
 
 class Loop:
@@ -51,7 +56,7 @@ class Loop:
         placement: Placement,
         plan: Plan,
         state: State,
-        save: Callable[[bool], None],  # writes a checkpoint of `state`; whether it is the best so far
+        save: Callable[[], None],  # writes a checkpoint of `state`, unless this step has one
         sample: Callable[[], list[dict[str, str]]],
         metrics: JsonLines,
         samples: JsonLines,
@@ -64,7 +69,7 @@ class Loop:
         self.plan, self.state, self.save, self.sample = plan, state, save, sample
         self.metrics, self.samples, self.progress = metrics, samples, progress
         self.flops_per_token, self.peak_flops = flops_per_token, peak_flops
-        self.parameters = optimizer.parameters()
+        self.parameters, self.on_gpu = optimizer.parameters(), placement.device.type == "cuda"
         self.exact = parallel.reduction is Reduction.exact
         # Parts of the global batch that this process computes one after the other: (first row, row behind the last).
         n_parts = parallel.shards if self.exact else placement.world_size
@@ -72,16 +77,17 @@ class Loop:
         self.parts = [((placement.rank * mine + i) * size, (placement.rank * mine + i + 1) * size) for i in range(mine)]
         self.prefetch = ThreadPoolExecutor(1, "loader")
         self.fetched: tuple[int, Future[list[list[Batch]]]] | None = None
-        self.stop = StopFlag()
+        self.stop = StopFlag(alone=placement.world_size == 1)
         self.saved_step = state.step
         self.first_bad = torch.full((), -1, device=placement.device)  # step whose loss or gradient was not finite
-        self.eval_seconds = self.paused = 0.0  # the last evaluation's; of all evaluations and saves
+        self.paused = 0.0  # seconds of evaluations and saves
         self.spent_before, self.started = state.seconds, time.perf_counter()
 
     def run(self) -> State:
         """Train to the end. Raises Stopped after a signal, Diverged when numbers stop being finite; see `State`."""
         state, config = self.state, self.config
         self._begin_interval()
+        self._follow_metric()
         with self.stop, self.prefetch:
             while True:
                 state.total_steps = self.plan.total()
@@ -93,7 +99,7 @@ class Loop:
                     and len(self.evaluation)
                 ):
                     better = self._evaluate()
-                    ended = ended or self._out_of_patience()
+                    ended = self._ended()
                 stopping = self._stopping()
                 if self._due(config.save_every_steps, ended) or better or stopping:
                     self._save(better, None if stopping else ended)
@@ -103,15 +109,16 @@ class Loop:
                     )
                 if ended:
                     return state
-                loss, norm = self._step()
-                if loss is not None:  # else a signal interrupted the step, which then never happened
-                    if self._due(config.log_every_steps, ended):
+                done = self._step()
+                if done is not None:  # else a signal interrupted the step, which then never happened
+                    loss, norm = done
+                    if self._due(config.log_every_steps, state.step >= self.plan.total()):
                         self._log(loss, norm)
                     self._plan_if_measuring()
 
     # The parts of a step ---------------------------------------------------------------------------------------------
 
-    def _step(self) -> tuple[Tensor | None, Tensor | None]:
+    def _step(self) -> tuple[Tensor, Tensor] | None:
         """Gradient of the global batch, clipping, update. Returns loss and gradient norm, still on the device."""
         state = self.state
         parts = self._batches(state.step)
@@ -122,12 +129,12 @@ class Loop:
         )
         loss = self._gradient(parts, weight)
         if loss is None:
-            return None, None
+            return None
         norm = torch.nn.utils.get_total_norm(gradients(self.parameters))
         self.first_bad = torch.where(
             (self.first_bad < 0) & ~torch.isfinite(loss + norm), state.step + 1, self.first_bad
         )
-        if self.placement.device.type == "cpu":
+        if not self.on_gpu:
             self._check_finite()  # on a GPU reading it would wait for the device: done when logging and saving
         if self.config.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.clip_norm, norm)
@@ -143,7 +150,8 @@ class Loop:
         tree, total = Tree(), torch.zeros((), device=self.placement.device)
         for part in parts:
             for batch in part:
-                if len(part) > 1 and self._stopping():
+                # Between micro-batches only where asking is cheap: on GPUs processes would wait for each other.
+                if len(part) > 1 and (self.placement.world_size == 1 or not self.on_gpu) and self._stopping():
                     self.optimizer.zero_grad()
                     return None
                 with self.placement.autocast():
@@ -173,17 +181,16 @@ class Loop:
 
     def _fetch(self, step: int) -> list[list[Batch]]:
         rows = self.state.micro_batch_rows
-        pin = self.placement.device.type == "cuda"
 
         def one(start: int, stop: int) -> Batch:
             batch = self.loader.batch(step, start, stop)
-            return {name: tensor.pin_memory() for name, tensor in batch.items()} if pin else batch
+            return {name: tensor.pin_memory() for name, tensor in batch.items()} if self.on_gpu else batch
 
         return [[one(at, min(at + rows, stop)) for at in range(start, stop, rows)] for start, stop in self.parts]
 
     # Between steps ---------------------------------------------------------------------------------------------------
 
-    def _due(self, every: int | None, ended: str | None) -> bool:
+    def _due(self, every: int | None, ended: str | bool | None) -> bool:
         return bool(ended) or (every is not None and self.state.step % every == 0)
 
     def _stopping(self) -> bool:
@@ -200,11 +207,13 @@ class Loop:
         limit = self.config.max_minutes
         if limit is not None and self.placement.any(self._spent() > 1.1 * 60 * limit):
             return "max_minutes"
-        return None
+        return "patience" if out_of_patience(self.state, self.config) else None
 
-    def _out_of_patience(self) -> str | None:
-        patience = self.config.patience_evals
-        return "patience" if patience is not None and self.state.evals_since_best >= patience else None
+    def _follow_metric(self) -> None:
+        """The best of one metric is not the best of another."""
+        if self.state.metric != self.config.metric:
+            self.state.metric, self.state.best, self.state.best_step = self.config.metric, None, None
+            self.state.best_metrics, self.state.evals_since_best = {}, 0
 
     def _evaluate(self) -> bool:
         """Measure the validation data and write samples; whether the metric is the best so far."""
@@ -214,10 +223,7 @@ class Loop:
         if values is None:
             return False
         if not all(map(math.isfinite, values.values())):
-            raise Diverged(
-                f"the validation loss is not finite at step {state.step}: nothing of it was saved\n"
-                "  remedy: lower optimizer.lr, or look at the weights and the data that the run begins with"
-            )
+            raise _diverged("the validation loss is", state.step)
         state.evaluated_step, state.last_metrics = state.step, values
         record = {"step": state.step, "tokens": state.tokens, "split": "validation", **values, "seconds": self._spent()}
         if self.placement.leads:
@@ -225,12 +231,12 @@ class Loop:
             for sample in self.sample():
                 self.samples.append({"step": state.step, **sample})
         self.progress.evaluation(record)
-        self.eval_seconds = time.perf_counter() - began
-        self.paused += self.eval_seconds
+        state.eval_seconds = time.perf_counter() - began
+        self.paused += state.eval_seconds
         if state.step == 0:
             return False
         value = values[self.config.metric]
-        sign = -1 if self.config.metric in HIGHER_IS_BETTER else 1
+        sign = -1 if self.config.metric in self.objective.higher_is_better else 1
         better = state.best is None or sign * value < sign * state.best
         state.evals_since_best = 0 if better else state.evals_since_best + 1
         if better:
@@ -240,14 +246,19 @@ class Loop:
     def _save(self, better: bool, ended: str | None) -> None:
         """Write a checkpoint (`save` does not write a step's twice)."""
         self._check_finite()
+        if not torch.nn.utils.get_total_norm([p.detach() for p in self.parameters]).isfinite():
+            raise Diverged(
+                f"a weight is not finite after step {self.state.step}: not saved\n  remedy: lower optimizer.lr"
+            )
         self.state.stopped_by = ended
         if self.state.step == self.saved_step and not better:
             return
+        self._check_state()
         began = time.perf_counter()
         self.state.seconds = self._spent()
         if self.placement.leads:
-            self.state.metrics_bytes, self.state.samples_bytes = self.metrics.size(), self.samples.size()
-            self.save(better)
+            self.state.metrics_bytes, self.state.samples_bytes = self.metrics.sync(), self.samples.sync()
+            self.save()
         self.placement.wait()
         self.saved_step = self.state.step
         self.paused += time.perf_counter() - began
@@ -255,11 +266,14 @@ class Loop:
     def _check_finite(self) -> None:
         """Raises Diverged. Waits for the device."""
         if (step := int(self.first_bad)) >= 0:
-            raise Diverged(
-                f"the loss or its gradient is not finite in step {step}: nothing of it was saved, "
-                "the last checkpoint is intact\n"
-                "  remedy: lower optimizer.lr, lengthen schedule.warmup_steps, or look at the data of that step"
-            )
+            raise _diverged("the loss or its gradient is", step)
+
+    @torch.no_grad()
+    def _check_state(self) -> None:
+        """Raises Diverged where a checkpoint would hold a number that is not finite: the update itself can make one."""
+        tensors = [*self.parameters, *self.optimizer.tensors().values()]
+        if not torch.isfinite(torch.nn.utils.get_total_norm(tensors, math.inf)):
+            raise _diverged("a weight or the optimizer's state is", self.state.step)
 
     def _begin_interval(self) -> None:
         """From here to the next line of metrics; evaluations and saves in between are not training."""
@@ -268,7 +282,7 @@ class Loop:
     def _training_clock(self) -> float:
         return time.perf_counter() - self.paused
 
-    def _log(self, loss: Tensor, norm: Tensor | None) -> None:
+    def _log(self, loss: Tensor, norm: Tensor) -> None:
         """Write a line of metrics: the one place that waits for the device."""
         state = self.state
         value = float(loss)
@@ -282,7 +296,7 @@ class Loop:
             "split": "train",
             "loss": value,
             "lr": self.optimizer.lr,
-            "grad_norm": float(norm) if norm is not None else math.nan,
+            "grad_norm": float(norm),
             "tokens_per_second": round(rate, 1),
             "mfu": round(rate * self.flops_per_token / peak, 4) if peak else None,
             "seconds": self._spent(),
@@ -299,7 +313,7 @@ class Loop:
         self.placement.synchronise()
         # A checkpoint holds weights and optimizer, 16 bytes a parameter at most, written and hashed at about 300 MB/s.
         save_seconds = sum(p.numel() for p in self.parameters) * 16 / 3e8
-        planned = self.plan.measure(self._training_clock(), self._spent(), self.eval_seconds, save_seconds)
+        planned = self.plan.measure(self._training_clock(), self._spent(), self.state.eval_seconds, save_seconds)
         if planned:
             self.state.planned_steps, self.state.seconds_per_step = self.placement.from_lead(
                 (self.state.planned_steps, self.state.seconds_per_step)

@@ -23,10 +23,13 @@ class State:
     tokens: int = 0
     seconds: float = 0.0  # of the loop, over all segments
     micro_batch_rows: int = 0
+    threads: int = 0
     total_steps: int | None = None
     planned_steps: int | None = None
     planned_minutes: float | None = None
     seconds_per_step: float | None = None
+    eval_seconds: float = 0.0  # of the last evaluation
+    metric: str | None = None  # what `best` is a value of
     evaluated_step: int = -1
     best: float | None = None
     best_step: int | None = None
@@ -114,7 +117,7 @@ class Plan:
         state = self.state
         state.planned_steps, state.planned_minutes = None, self.config.max_minutes
         if self.config.max_minutes is not None and state.seconds_per_step:
-            self._plan(state.seconds_per_step, state.seconds, 0.0, 0.0)
+            self._plan(state.seconds_per_step, state.seconds, state.eval_seconds, 0.0)
 
     def _refuse_late_change(self) -> None:
         """A run may be given another length only before its schedule has begun to cool down."""
@@ -129,3 +132,16 @@ class Plan:
                 f"the learning rate depends on the length, and it began to cool down at step {began}",
                 "keep the limits of the run; or start a new one with init_from= (schedule=wsd stays flat for longest)",
             )
+
+
+def out_of_patience(state: State, config: TrainConfig) -> bool:
+    """Whether `patience_evals` evaluations, the last of them at this very step, have brought nothing better."""
+    patience = config.patience_evals
+    return patience is not None and state.evaluated_step == state.step and state.evals_since_best >= patience
+
+
+def is_over(state: State, plan: Plan) -> bool:
+    """Whether a run in this state has reached one of its limits."""
+    limit = plan.config.max_minutes
+    out_of_time = limit is not None and state.seconds > 1.1 * 60 * limit
+    return state.step >= plan.total() or out_of_time or out_of_patience(state, plan.config)

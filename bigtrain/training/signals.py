@@ -18,9 +18,9 @@ class StopFlag:
     As long as `nothing_to_save` is set a signal ends the process at once instead: there is no step to lose.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, alone: bool) -> None:
         self.raised: str | None = None
-        self.nothing_to_save = True
+        self.nothing_to_save = alone  # several processes leave together, at the top of the loop
 
     def __enter__(self) -> StopFlag:
         self.before = {number: signal.signal(number, self._handle) for number in SIGNALS}
@@ -38,5 +38,5 @@ class StopFlag:
             os._exit(130)
         self.raised = name
         if self.nothing_to_save:
-            raise Stopped(f"stopped by {name} before the first step: the same command starts again")
+            raise Stopped(f"stopped by {name} before it did a step: the same command goes on from here")
         log.warning("%s: saving a checkpoint and stopping (Ctrl-C again leaves at once)", name)

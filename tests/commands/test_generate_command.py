@@ -62,7 +62,7 @@ def test_every_sampling_key_is_heard(folder: Path) -> None:
     ("lines", "words"),
     [
         ([], "no prompt"),
-        (["prompt="], "prompt must not be empty"),
+        (["prompt="], "empty prompt"),
         (["prompt=" + "x" * 65], r"65 tokens with model\.max_seq_len=64"),
         (["prompt=x", "device.compile=true"], "uncompiled"),
     ],

@@ -99,3 +99,32 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(prepared_set, tmp_path):
     assert done.returncode == 2
     assert "equal parts" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_continues_from_its_own_config_in_several_processes(prepared_set, tmp_path):
+    run = tmp_path / "run"
+    train(EXACT, run, prepared_set, 1)
+    again = cli("pretrain", f"run.dir={run}", "train.log_every_steps=2", "--nproc", "2", timeout=200)
+    assert again.returncode == 0, again.stderr
+    assert "already complete" in again.stderr
+
+
+def test_a_refusal_reaches_every_process_with_its_code(prepared_set, tmp_path):
+    from bigtrain.runs import RunFolder
+
+    words = [*RUN, f"data.path={prepared_set}", f"run.dir={tmp_path / 'run'}"]
+    with RunFolder.open(tmp_path / "run", verb="pretrain"):
+        busy = cli("pretrain", *words, "--nproc", "2", timeout=100)
+    assert busy.returncode == 7, busy.stderr
+    missing = cli("pretrain", *RUN, "data.files=no.txt", f"run.dir={tmp_path / 'run'}", "--nproc", "2", timeout=100)
+    assert missing.returncode == 2, missing.stderr
+    assert missing.stderr.count("error:") == 1
+    assert "Traceback" not in missing.stderr
+
+
+def test_fast_does_not_promise_other_numbers_of_processes(prepared_set, tmp_path):
+    words = [*RUN, f"data.path={prepared_set}", f"run.dir={tmp_path / 'run'}"]
+    assert cli("pretrain", *words, "train.max_steps=4", "schedule=wsd", timeout=100).returncode == 0
+    more = cli("pretrain", f"run.dir={tmp_path / 'run'}", "--nproc", "2", timeout=100)
+    assert more.returncode == 2
+    assert "parallel.processes" in more.stderr

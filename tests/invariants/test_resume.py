@@ -114,20 +114,18 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_used(referen
 
 
 @pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT", "SIGUSR1"])
-def test_signals_through_the_command_line(reference, prepared_set, tmp_path, signal_name):
+def test_signals_through_the_command_line(prepared_set, tmp_path, signal_name):
     run = tmp_path / "run"
-    words = command("pretrain", *RUN, f"data.path={prepared_set}", f"run.dir={run}")
-    process = subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not (run / "metrics.jsonl").exists():
+    words = [*RUN, "train.max_steps=100000", "schedule=wsd", f"data.path={prepared_set}", f"run.dir={run}"]
+    process = subprocess.Popen(command("pretrain", *words), env=environment(), stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and len(list(run.glob("checkpoints/step-*"))) < 2:
         time.sleep(0.01)
     process.send_signal(getattr(signal, signal_name))
     _, errors = process.communicate(timeout=60)
-    assert process.returncode in (0, 75), errors  # 0: it was faster than the signal
-    if process.returncode == 75:
-        assert json.loads((run / "status.json").read_text())["state"] == "preempted"
-    done = cli("pretrain", *RUN, f"data.path={prepared_set}", f"run.dir={run}")
-    assert done.returncode == 0, done.stderr
-    assert bits(run) == bits(reference)
+    assert process.returncode == 75, errors
+    status = json.loads((run / "status.json").read_text())
+    assert (status["state"], status["step"]) == ("preempted", int(newest(run).name.removeprefix("step-")))
+    assert metrics(run)[-1]["step"] <= status["step"]
 
 
 def test_a_second_run_in_the_folder_is_refused(prepared_set, tmp_path):
@@ -198,3 +196,37 @@ def test_random_kills_through_the_command_line(reference, prepared_set, tmp_path
             shutil.rmtree(run)
     assert cli("pretrain", *words).returncode == 0
     assert bits(run) == bits(reference)
+
+
+def test_patience_that_ran_out_stays_out(prepared_set, tmp_path, monkeypatch):
+    """A kill between the last checkpoint and the end of the run must not buy the run more steps."""
+    words = [*RUN, "train.patience_evals=1", "train.eval_every_steps=2", "optimizer.lr=1e-9", "optimizer.adamw_lr=1e-9"]
+    words += [f"data.path={prepared_set}", f"run.dir={tmp_path / 'run'}", "train.max_steps=50"]
+    result = run_verb("pretrain", words)
+    assert result["stopped_by"] == "patience"
+    status = tmp_path / "run" / "status.json"
+    status.write_text(status.read_text().replace('"done"', '"running"'))
+    assert run_verb("pretrain", words)["step"] == result["step"]
+    more = run_verb("pretrain", [*words, "train.patience_evals=3"])
+    assert more["step"] > result["step"]
+
+
+def test_pointers_lost_in_a_kill_are_set_right(reference, prepared_set, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(reference, run)
+    for pointer in ("latest", "best"):
+        (run / "checkpoints" / pointer).write_text("step-00000009\n")
+    (run / "status.json").unlink()
+    run_verb("pretrain", [*RUN, f"data.path={prepared_set}", f"run.dir={run}"])
+    assert bits(run) == bits(reference)
+
+
+def test_what_one_command_allowed_is_not_allowed_for_ever(reference, prepared_set, tmp_path):
+    from bigtrain.errors import UserError
+
+    run = tmp_path / "run"
+    shutil.copytree(reference, run)
+    words = [f"run.dir={run}", "train.max_steps=12"]
+    run_verb("pretrain", [*words, "optimizer.eps=1e-7", "resume.allow=[optimizer.eps]"])
+    with pytest.raises(UserError, match=r"optimizer\.momentum"):
+        run_verb("pretrain", [*words, "optimizer.momentum=0.5"])

@@ -119,8 +119,11 @@ def test_a_manifest_cannot_point_out_of_its_folder(folder):
 
 
 def test_prune_keeps_the_newest_and_the_best(folder):
-    checkpoints.point(folder, "best", 2)
-    checkpoints.prune(folder, 1)
+    checkpoints.point_and_prune(folder, step=6, best_step=2, keep_last=1)
+    assert (checkpoints.pointed(folder, "latest").name, checkpoints.pointed(folder, "best").name) == (
+        "step-00000006",
+        "step-00000002",
+    )
     assert [path.name for path in checkpoints.folders(folder)] == ["step-00000006", "step-00000002"]
     assert not list(folder.glob("*.tmp"))
 
