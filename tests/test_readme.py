@@ -33,8 +33,9 @@ PAGES = [
     "docs/configuration.md",
     "docs/reproducibility.md",
 ]
-NOT_RUN = ("sh scripts/", "git clone ", "cd bigtrain", "python -m pip install ")  # they install, or take minutes
-NOT_KEYS = {"train.bin", "train.documents.bin"}  # files of a prepared set
+# They install, or take minutes; what torchrun does is tested in invariants/test_processes.py.
+NOT_RUN = ("sh scripts/", "python -m pip install ", "torchrun ")
+NOT_KEYS = {"train.bin", "train.documents.bin", "tokenizer.json", "hydra.sweep.dir"}  # files, and Hydra's own
 
 FENCE = re.compile(r"^```(?P<language>\w*)\n(?P<content>.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"`(?P<path>[\w./-]+)`:\n+\Z")
@@ -101,7 +102,7 @@ def newcomer(home: Path) -> Path:
         rows = [{"title": text(3, seed), "body": text(60, seed)} for seed in range(part, 60, 2)]
         (home / "articles" / f"part-{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (home / "bin").mkdir()
-    for name, module in (("bigtrain", "-m bigtrain"), ("torchrun", "-m torch.distributed.run"), ("python", "")):
+    for name, module in (("bigtrain", "-m bigtrain"), ("python", "")):
         (home / "bin" / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {module} "$@"\n')
         (home / "bin" / name).chmod(0o755)
     return home
@@ -147,7 +148,9 @@ def in_child(work: Callable[[], int | None], home: Path, settings: dict[str, str
 
         import bigtrain.commands.evaluate
         import bigtrain.training.loop  # noqa: F401
+        from bigtrain.config import load
 
+        load("generate")  # imports Hydra
         pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
