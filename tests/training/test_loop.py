@@ -110,7 +110,8 @@ def test_minutes_end_a_run_in_time(prepared_set, tmp_path):
     assert result["step"] > 16
     assert result["seconds"] < 1.5 * 3.6
     lines = [line for line in metrics(tmp_path / "run") if line["split"] == "train"]
-    if len(lines) == result["step"]:
+    assert len(lines) == result["step"]
+    if result["seconds"] < 1.05 * 3.6:  # the plan held: on a busy machine the hard stop may come first
         assert lines[-1]["lr"] < 0.5 * max(line["lr"] for line in lines)  # the schedule knew its end
 
 
@@ -141,3 +142,39 @@ def test_compiled_and_eager_agree(prepared_set, tmp_path):
 def test_what_cannot_be_trained_is_refused(prepared_set, tmp_path, words, named):
     with pytest.raises(UserError, match=named):
         pretrain(prepared_set, tmp_path / "run", *words)
+
+
+def test_a_step_is_what_plain_torch_would_do(prepared_set, tmp_path):
+    """Loss, gradient norm and clipped update of the first step, written out by hand."""
+    from bigtrain.data.loader import Loader, Windows
+    from bigtrain.data.shards import PreparedSet
+    from bigtrain.models.huggingface import load_model
+
+    words = ["train.max_steps=1", "train.clip_norm=0.5", "optimizer=sgd", "optimizer.lr=0.3", "optimizer.momentum=0"]
+    words += ["schedule.warmup_steps=0", "train.micro_batch_rows=2", "train.save_every_steps=1"]
+    pretrain(prepared_set, tmp_path / "run", *words)
+    line = next(line for line in metrics(tmp_path / "run") if line["split"] == "train")
+    after = load_model(tmp_path / "run" / "checkpoints" / "step-00000001" / "model")
+
+    model = type(after)(after.config)
+    model.init_weights(1337)
+    batch = Loader(Windows(PreparedSet.open(prepared_set).split("train"), 32, seed=1337), 8, 1337).batch(0, 0, 8)
+    logits = model.logits(model(batch["tokens"]))
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch["targets"].flatten())
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+    assert line["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert line["grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
+    assert norm > 0.5
+    torch.optim.SGD(model.parameters(), lr=0.3).step()
+    for one, other in zip(after.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_more_accuracy_is_better_less_loss_is_better(prepared_set, tmp_path):
+    """The best checkpoint is the one of the metric that was asked for, in its own direction."""
+    for metric, best in (("token_accuracy", max), ("loss", min)):
+        run = tmp_path / metric
+        result = pretrain(prepared_set, run, f"train.metric={metric}", "train.max_steps=16", "optimizer.lr=0.03")
+        validation = [line for line in metrics(run) if line["split"] == "validation" and line["step"]]
+        assert result[f"best_val_{metric}"] == best(line[metric] for line in validation)
