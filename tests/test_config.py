@@ -204,7 +204,7 @@ def test_lists_of_texts(text: str, expected: list[str]) -> None:
         ("device.kind=cuda", "cuda"),
         ("optimizer.betas=[0.8,0.9]", [0.8, 0.9]),
         ("train.seq_len=${model.max_seq_len}", 256),
-        ("train.seq_len=${model.n_heads}", 4),
+        ("train.seq_len=${model.n_heads}", 3),
     ],
 )
 def test_other_types_follow_the_grammar(line: str, expected: Any) -> None:
@@ -276,7 +276,7 @@ REFUSED = [
     ("evaluate", ["gates.accuracy>=0.9"], ["gates.accuracy='>=0.9'"]),
     ("pretrain", ["train.seq_len=${oc.env:HOME}"], ["${oc.env:HOME}", "the environment"]),
     ("pretrain", ["train.seq_len=${no.such}"], ["train.seq_len=${no.such}", "not found"]),
-    ("pretrain", ["model.n_heads=3", *NEEDED["pretrain"]], ["model.n_heads=3"]),
+    ("pretrain", ["model.n_heads=5", *NEEDED["pretrain"]], ["model.n_heads=5"]),
     ("pretrain", ["data.files=a", *NEEDED["pretrain"]], ["exactly one source"]),
     ("pretrain", ["train.max_steps=1"], ["no data", "data.files="]),
     ("finetune", ["init_from=m"], ["objective=causal or objective=classify"]),

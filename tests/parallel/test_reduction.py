@@ -32,8 +32,7 @@ SCRIPT = """
     import os, sys, torch
     from bigtrain.parallel.placement import Placement
     from bigtrain.parallel.reduction import Tree, all_reduce
-    from bigtrain.parallel.schema import DeviceKind
-    placement = Placement.join(DeviceKind.cpu)
+    placement = Placement.join()
     leaves = [torch.randn(1000, generator=torch.Generator().manual_seed(i)) * 10.0 ** (i % 5) for i in range(8)]
     mine = 8 // placement.world_size
     tree = Tree()
