@@ -24,7 +24,7 @@ heading "bigtrain evaluate checkpoint=$run data=stdlib"
 metrics=$(bigtrain evaluate "checkpoint=$run" data=stdlib --json)
 printf '%s\n' "$metrics" | "$root/.venv/bin/python" scripts/yardstick.py
 
-heading "bigtrain generate checkpoint=$run -p 'def '"
-bigtrain generate "checkpoint=$run" -p "def "
+heading "bigtrain generate checkpoint=$run -p 'class Queue:' temperature=0.6"
+bigtrain generate "checkpoint=$run" -p "class Queue:" temperature=0.6
 
 printf '\nreport: %s\n' "$(cd "$run" && pwd)/report.html"
