@@ -141,8 +141,10 @@ class RunFolder:
 
     def abandon(self) -> None:
         """Give the folder back as it was found: one made for this command vanishes. For a run that never began."""
+        # Still locked; and what another process ran here between our making the folder and our locking it is not ours.
+        if not (self.path / "config.yaml").exists():
+            _remove(self._made)
         self.close()
-        _remove(self._made)
 
     def close(self) -> None:
         """Give the folder back."""

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import itertools
 import json
-import os
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from bigtrain.data.fast_encode import BYTE_OF, CHARACTER, Encoder, fast_encoder, keeps_every_byte
 from bigtrain.data.schema import BPEConfig, BytesConfig, CharsConfig, TrainableTokenizerConfig, WordsConfig
+from bigtrain.environment import usable_cpus
 from bigtrain.errors import UserError
 from bigtrain.log import log
 from bigtrain.storage import write_json, write_text
@@ -118,7 +118,7 @@ class Tokenizer:
     def encode_documents(self, texts: Sequence[str]) -> list[Ids]:
         """Ids of each text, the same as `encode` gives, on all cores and by the fastest way there is."""
         if self._fast:
-            with ThreadPoolExecutor(_n_cores()) as pool:
+            with ThreadPoolExecutor(usable_cpus()) as pool:
                 return list(pool.map(self._fast, texts))
         encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         pairs = zip(texts, encodings, strict=True)
@@ -242,8 +242,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path}: a JSON {type(content).__name__}", "it must be a JSON object", "restore the file")
     return content
-
-
-def _n_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

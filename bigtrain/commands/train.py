@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from bigtrain.training.loop import Loop
     from bigtrain.training.plan import Plan, State
 
-# The names of result.json for the metrics of a validation set.
-_RESULT_NAMES = {"accuracy": "accuracy", "macro_f1": "macro_f1"}
+# Validation metrics that result.json holds under their own names; the others are `val_...`.
+_OWN_NAMES = {"accuracy", "macro_f1"}
 
 
 def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any]:
@@ -231,7 +231,7 @@ def _result(state: State, parameters: int, path: Path) -> dict[str, Any]:
     from bigtrain.training import checkpoint as checkpoints
 
     def named(metrics: dict[str, float], prefix: str) -> dict[str, float]:
-        return {prefix + _RESULT_NAMES.get(name, f"val_{name}"): value for name, value in metrics.items()}
+        return {prefix + (name if name in _OWN_NAMES else f"val_{name}"): value for name, value in metrics.items()}
 
     best = checkpoints.pointed(path / "checkpoints", "best")
     latest = checkpoints.pointed(path / "checkpoints", "latest")

@@ -246,10 +246,6 @@ class Loop:
     def _save(self, better: bool, ended: str | None) -> None:
         """Write a checkpoint (`save` does not write a step's twice)."""
         self._check_finite()
-        if not torch.nn.utils.get_total_norm([p.detach() for p in self.parameters]).isfinite():
-            raise Diverged(
-                f"a weight is not finite after step {self.state.step}: not saved\n  remedy: lower optimizer.lr"
-            )
         self.state.stopped_by = ended
         if self.state.step == self.saved_step and not better:
             return
