@@ -1,0 +1,1 @@
+"""Duplicates: exact by document and by paragraph, near by MinHash, and which document of a cluster is kept."""
