@@ -98,6 +98,18 @@ def without_none(hint: Any) -> tuple[Any, bool]:
     return hint, False
 
 
+def entry_class(hint: Any) -> Any:
+    """The dataclass of the entries of a mapping such as `data.sources`; None for other types."""
+    kind = get_args(hint)[1] if get_origin(hint) is dict else None
+    return kind if dataclasses.is_dataclass(kind) else None
+
+
+def entries(hint: Any, below: Any) -> Iterator[tuple[str, Plain]]:
+    """The entries of a mapping of dataclasses, each with its keys; none for other types."""
+    if entry_class(hint) and isinstance(below, dict):
+        yield from ((str(name), entry if isinstance(entry, dict) else {}) for name, entry in below.items())
+
+
 def lookup(cls: type, node: Plain, key: str) -> Any:
     """The type of a dotted key: a dataclass for a section, None for an unknown key."""
     hint: Any = cls
@@ -113,8 +125,14 @@ def lookup(cls: type, node: Plain, key: str) -> Any:
     return hint
 
 
+def below_mapping(cls: type, node: Plain, key: str) -> bool:
+    """Whether a dotted key holds a NAME that users make up, such as `data.sources.books.weight`."""
+    above = (key[:place] for place, mark in enumerate(key) if mark == ".")
+    return any(get_origin(lookup(cls, node, section)) is dict for section in above)
+
+
 def keys(cls: type, node: Plain, prefix: str = "") -> Iterator[Key]:
-    """Every leaf key below a dataclass, in the order of its fields."""
+    """Every leaf key below a dataclass, in the order of its fields; of a mapping, those of the entries it has."""
     hints = children(cls, node)
     for field in dataclasses.fields(cls):
         hint, below = hints[field.name], node.get(field.name)
@@ -122,6 +140,8 @@ def keys(cls: type, node: Plain, prefix: str = "") -> Iterator[Key]:
             yield from keys(hint, below if isinstance(below, dict) else {}, f"{prefix}{field.name}.")  # type: ignore[arg-type]
         else:
             yield Key(prefix + field.name, field, hint)
+        for name, entry in entries(hint, below):
+            yield from keys(entry_class(hint), entry, f"{prefix}{field.name}.{name}.")
 
 
 def defaults(cls: type, node: Plain) -> Plain:
@@ -134,6 +154,8 @@ def defaults(cls: type, node: Plain) -> Plain:
             result[field.name] = defaults(hint, below if isinstance(below, dict) else {})  # type: ignore[arg-type]
         else:
             result[field.name] = Key(field.name, field, hint).default
+        for name, entry in entries(hint, below):
+            result[field.name][name] = defaults(entry_class(hint), entry)
     return result
 
 
@@ -144,6 +166,8 @@ def describe(hint: Any) -> str:
         text = f"a list, each {describe(get_args(hint)[0])}"
     elif get_origin(hint) is tuple:
         text = f"a list of {len(get_args(hint))}, each {describe(get_args(hint)[0])}"
+    elif entry_class(hint):
+        text = "a section of keys for each NAME"
     elif get_origin(hint) is dict:
         text = f"NAME: VALUE pairs, each value {describe(get_args(hint)[1])}"
     elif isinstance(hint, type) and issubclass(hint, Enum):

@@ -16,7 +16,7 @@ import yaml  # type: ignore[import-untyped]
 
 from bigtrain.config import folders, overrides, values
 from bigtrain.config.compose import Composition, compose, function_refused
-from bigtrain.config.fields import Plain, defaults, lookup, node_class
+from bigtrain.config.fields import Plain, below_mapping, defaults, keys, lookup, node_class
 from bigtrain.config.overrides import Override
 from bigtrain.config.suggest import unknown_key
 from bigtrain.errors import UserError
@@ -67,7 +67,7 @@ def load(
     groups, leaves = _partition(start, [overrides.split(line) for line in lines], searched)
     check_recipe(verb, groups.get("recipe"), searched)
     composed = compose(name, groups, searched) if groups else start
-    _check_kinds(composed)
+    _check_kinds(verb, composed)
     given = dict(_value(verb, composed.tree, leaf) for leaf in leaves)
     if twice := sorted(given.keys() & (texts or {}).keys()):
         raise UserError(f"{twice[0]}= and the option -{twice[0][0]}", "they say the same thing", "give one of the two")
@@ -78,6 +78,8 @@ def load(
 
     plain = values.conform(verb, _resolve(verb, composed.tree, given, where), where)
     before = flat(values.conform(verb, _resolve(verb, base.tree, {}, base.where), base.where))
+    entries = (key for key in keys(ROOTS[verb], plain) if below_mapping(ROOTS[verb], plain, key.name))
+    before = {key.name: key.default for key in entries} | before  # what an entry of a mapping leaves out is not named
     named = set(given) | {key for key, value in flat(plain).items() if key not in before or before[key] != value}
     touched = named | {key for group in groups for key in flat(plain) if key.startswith(f"{group}.")}
     return Loaded(verb, plain, list(lines), _sources(verb, name, composed, searched), touched, named)
@@ -112,11 +114,11 @@ def check_option(group: str, option: str, searched: list[Path]) -> str | None:
     return option
 
 
-def _check_kinds(composed: Composition) -> None:
+def _check_kinds(verb: str, composed: Composition) -> None:
     """Raise UserError, with the file, where a node does not say which kind it is."""
     for group in CHOICES:
         try:
-            if group in composed.tree:
+            if group in composed.tree and _is_chosen(verb, group):
                 node_class(group, composed.tree[group])
         except UserError as error:
             where = composed.where(f"{group}.name")
@@ -124,6 +126,11 @@ def _check_kinds(composed: Composition) -> None:
             if not where and path:
                 where = f" ({folders.shown(path)}{folders.way_out(path)})"
             raise UserError(f"{error.given}{where}", error.rule, error.remedy) from None
+
+
+def _is_chosen(verb: str, group: str) -> bool:
+    """Whether the node's own name chooses its dataclass; finetune's `model` has one dataclass only."""
+    return not dataclasses.is_dataclass(lookup(ROOTS[verb], {}, group))
 
 
 def key_type(verb: str, tree: Plain, line: Override) -> tuple[Override, Any]:
@@ -134,7 +141,7 @@ def key_type(verb: str, tree: Plain, line: Override) -> tuple[Override, Any]:
     hint = lookup(ROOTS[verb], tree, line.key)
     if hint is None or hint is type(None):
         raise unknown_key(verb, tree, line)
-    if plus and not _in_mapping(verb, tree, line.key):
+    if plus and not below_mapping(ROOTS[verb], tree, line.key):
         raise UserError(f"+{line}", "keys are declared, so there is nothing to add", f"drop the plus: {line}")
     if dataclasses.is_dataclass(hint):
         raise values.section(line.key, line.text, lambda key: "")

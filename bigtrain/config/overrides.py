@@ -176,10 +176,13 @@ def _typed(value: Any) -> str:
     return str(value)
 
 
+def quoted(text: str) -> str:
+    """One element of a list or of a sweep, whatever commas it holds: `elements` gives the text back."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def _listed(value: Any) -> str:
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return _typed(value)
+    return quoted(value) if isinstance(value, str) else _typed(value)
 
 
 def _quoted(text: str) -> str:

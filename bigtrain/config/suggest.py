@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 
-from bigtrain.config.fields import Plain, keys, lookup
+from bigtrain.config.fields import Plain, entry_class, keys, lookup
 from bigtrain.config.overrides import Override
 from bigtrain.errors import UserError
 from bigtrain.schema import CHOICES, ROOTS
@@ -171,6 +171,9 @@ def _meant(verb: str, node: Plain, override: Override) -> str | None:
     for name, kind in CHOICES.get(section, {}).items():
         if leaf in {field.name for field in dataclasses.fields(kind)} and section in node:
             return f"that is a key of {section}={name}: give {section}={name} {override}"
+    entry = entry_class(lookup(ROOTS[verb], node, section.rpartition(".")[0])) if "." in section else None
+    if entry and (close := difflib.get_close_matches(leaf, [field.name for field in dataclasses.fields(entry)], n=1)):
+        return f"did you mean {section}.{close[0]}={override.text}?"
     elsewhere = [key for key in known if key.rpartition(".")[2] == leaf]
     if elsewhere:
         return "did you mean " + " or ".join(f"{key}={override.text}" for key in elsewhere[:3]) + "?"

@@ -22,7 +22,8 @@ from bigtrain.config.overrides import Override
 from bigtrain.errors import GateMissed, Stopped, UserError
 from bigtrain.log import log
 
-_PLACE = {"pretrain": "run.dir", "finetune": "run.dir", "evaluate": "output"}  # the key that gives a job its folder
+# The key that gives a job its folder; one job of `generate` prints its text.
+_PLACE = {"prepare": "output", "pretrain": "run.dir", "finetune": "run.dir", "evaluate": "output"}
 
 
 def sweep(
@@ -94,7 +95,7 @@ def _task(verb: str, name: str, lines: list[Override], searched: list[Path]) -> 
         if line.key.startswith(("hydra.", "hydra/")):
             task.append(str(line))
         elif line.key not in groups:
-            if line.key == _PLACE[verb]:
+            if line.key == _PLACE.get(verb):
                 rule = "each job of a sweep has a folder of its own"
                 raise UserError(str(line), rule, "give hydra.sweep.dir=DIR, which holds them all")
             task.append(overrides.to_hydra(*key_type(verb, tree, line)))
@@ -115,7 +116,8 @@ def _job(verb: str, options: list[str], config: Any) -> dict[str, Any]:
         folder = str(hydra.runtime.output_dir)
         lines = [overrides.from_hydra(line) for line in hydra.overrides.task]
         log.info("job %s: %s", hydra.job.num, " ".join(lines))
-        command = [sys.executable, "-m", "bigtrain", verb, "--json", *options, *lines, f"{_PLACE[verb]}={folder}"]
+        command = [sys.executable, "-m", "bigtrain", verb, "--json", *options, *lines]
+        command += [f"{_PLACE[verb]}={folder}"] if verb in _PLACE else []
         exit_code, output = _child(command)
     except Stopped:
         raise KeyboardInterrupt from None
@@ -147,6 +149,8 @@ def show(jobs: list[dict[str, Any]]) -> None:
 
 
 def _headline(result: dict[str, Any]) -> str:
+    if "completion" in result:
+        return json.dumps(result["completion"][:60], ensure_ascii=False)
     names = [name for name, value in result.items() if isinstance(value, float)]
     name = "val_loss" if "val_loss" in names else next(iter(names), None)
     return "-" if name is None else f"{name}={result[name]:.6g}"

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any, get_args, get_origin
 
 from bigtrain.config import folders
-from bigtrain.config.fields import Key, Plain, children, describe, keys, without_none
+from bigtrain.config.fields import Key, Plain, children, describe, entry_class, keys, without_none
 from bigtrain.config.overrides import Override
 from bigtrain.config.suggest import unknown_key
 from bigtrain.errors import UserError
@@ -52,8 +52,25 @@ def _conform(verb: str, cls: type, node: Plain, where: Where, prefix: str, root:
             if below is not None and not isinstance(below, dict):
                 raise section(key.name, below, where)
             result[field.name] = _conform(verb, key.hint, below or {}, where, f"{key.name}.", root)  # type: ignore[arg-type]
+        elif entry_class(key.hint):
+            result[field.name] = _conform_entries(verb, key, node.get(field.name), where, root)
         else:
             result[field.name] = _leaf(key, node[field.name], where) if field.name in node else key.default
+    return result
+
+
+def _conform_entries(verb: str, key: Key, below: Any, where: Where, root: Plain) -> Plain:
+    """The entries of a mapping of dataclasses."""
+    if below is not None and not isinstance(below, dict):
+        rule = f"{key.name} is a section of keys for each NAME"
+        example = next(iter(dataclasses.fields(entry_class(key.hint)))).name
+        raise UserError(f"{key.name}={_shown(below)}{where(key.name)}", rule, f"give {key.name}.NAME.{example}=VALUE")
+    result: Plain = {}
+    for name, entry in (below or {}).items():
+        place = f"{key.name}.{name}"
+        if entry is not None and not isinstance(entry, dict):
+            raise section(place, entry, where)
+        result[str(name)] = _conform(verb, entry_class(key.hint), entry or {}, where, f"{place}.", root)
     return result
 
 
@@ -188,7 +205,8 @@ def _check(config: Any) -> None:
     """Every dataclass's own `check`, the innermost first."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            _check(value)
+        for node in value.values() if isinstance(value, dict) else [value]:
+            if dataclasses.is_dataclass(node):
+                _check(node)
     if hasattr(config, "check"):
         config.check()

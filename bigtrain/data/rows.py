@@ -1,17 +1,20 @@
-"""Labelled rows for classifiers: csv or tsv with a header line, or jsonl."""
+"""Labelled rows for classifiers: csv or tsv with a header line, jsonl, json or parquet."""
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bigtrain.data.sources import decode, json_rows, readable, text_at, value_at
+from bigtrain.data.fields import text_at, value_at
+from bigtrain.data.files import readable, split_name
+from bigtrain.data.formats import read_jsonl
+from bigtrain.data.json_values import read_json
+from bigtrain.data.lines import Part
+from bigtrain.data.tables import read_csv, read_parquet, read_tsv
 from bigtrain.errors import UserError
+
+_READERS = {".csv": read_csv, ".tsv": read_tsv, ".jsonl": read_jsonl, ".json": read_json, ".parquet": read_parquet}
 
 
 @dataclass
@@ -47,24 +50,33 @@ def read_rows(path: Path, text_field: list[str], label_field: str, pair_field: s
     Raises UserError with file and line: an unknown format, a missing column, a row with too few or too many fields,
     an empty label, a text that is not a string, no rows.
     """
-    readers = {".csv": _csv_rows, ".tsv": _tsv_rows, ".jsonl": json_rows}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
+    extension, compression = split_name(str(path))
+    if extension not in _READERS:
         raise UserError(
-            f"{path}: unknown format {path.suffix!r}",
-            f"the extension says the format: {' '.join(readers)}",
+            f"{path}: unknown format {extension!r}",
+            f"the extension says the format: {' '.join(_READERS)}",
             "rename or convert the file",
         )
     columns = dict.fromkeys(text_field, "data.text_field") | ({pair_field: "data.pair_field"} if pair_field else {})
+    fields = tuple(dict.fromkeys([*columns, label_field]))
     rows = Rows(path)
     with readable(path):
-        for line, row in reader(path):
+        for line, row, _, _ in _READERS[extension](Part(str(path), compression, encoding="utf-8", fields=fields)):
+            if isinstance(row, UserError):
+                raise row
+            assert isinstance(row, dict)
+            assert line is not None  # these readers count lines
             where = f"{path}:{line}"
             rows.texts.append("\n\n".join(text_at(row, name, where, key) for name, key in columns.items()))
             rows.labels.append(_label(value_at(row, label_field, where, "data.label_field"), label_field, where))
             rows.lines.append(line)
+        empty = not path.stat().st_size
     if not rows.texts:
-        raise UserError(f"{path}: no rows", "labelled data has at least one row", "name a file that holds rows")
+        raise UserError(
+            f"{path}: {'empty' if empty else 'no rows'}",
+            "labelled data has at least one row",
+            "name a file that holds rows",
+        )
     return rows
 
 
@@ -81,41 +93,3 @@ def _label(value: Any, label_field: str, where: str) -> str:
             f"{where}: label {label_field!r} is empty", "every row has a label", "correct or remove the row"
         )
     return label.strip()
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    return _table(path, csv.reader(_lines(path), strict=True))
-
-
-def _tsv_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    return _table(path, csv.reader(_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE))
-
-
-def _lines(path: Path) -> io.StringIO:
-    return io.StringIO(decode(path.read_bytes(), str(path)), newline="")
-
-
-def _table(path: Path, reader: Any) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows below the header as objects, each with the line it begins at."""
-    limit = csv.field_size_limit(sys.maxsize)  # a text may be longer than the module's 128 kB
-    try:
-        header, line = next(reader, None), reader.line_num
-        if header is None:
-            raise UserError(f"{path}: empty", "the first line names the columns", "name a file that holds rows")
-        if repeated := sorted({name for name in header if header.count(name) > 1}):
-            raise UserError(f"{path}:1: column {repeated[0]!r} twice", "columns have names of their own", "rename one")
-        for values in reader:
-            first, line = line + 1, reader.line_num
-            if not values:
-                continue
-            if len(values) != len(header):
-                raise UserError(
-                    f"{path}:{first}: {len(values)} fields",
-                    f"the header has {len(header)}: {', '.join(header)}",
-                    "correct the row; in a csv file quote a text that holds commas",
-                )
-            yield first, dict(zip(header, values, strict=True))
-    except csv.Error as error:
-        raise UserError(f"{path}:{reader.line_num}: {error}", "csv as in RFC 4180", "correct the quotes") from error
-    finally:
-        csv.field_size_limit(limit)

@@ -1,14 +1,49 @@
-"""Config of the data, the tokenizer and preparation."""
+"""Config of the data; that of the tokenizer is in `tokenizer_schema.py` and can be had from here."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bigtrain.data.tokenizer_schema import (
+    AutoTokenizerConfig,
+    BPEConfig,
+    BytesConfig,
+    CharsConfig,
+    FileTokenizerConfig,
+    TokenizerConfig,
+    TrainableTokenizerConfig,
+    UnigramConfig,
+    WordBoundaries,
+    WordPieceConfig,
+    WordsConfig,
+)
 from bigtrain.errors import UserError
-from bigtrain.options import option
+from bigtrain.options import REQUIRED, option
 
-MOST_ENTRIES = 10_000_000  # of a vocabulary: the trainers set aside memory for all that are asked for
+__all__ = [
+    "AutoTokenizerConfig",
+    "BPEConfig",
+    "Builtin",
+    "BytesConfig",
+    "CharsConfig",
+    "DataConfig",
+    "FileTokenizerConfig",
+    "Format",
+    "OnError",
+    "RowsConfig",
+    "SetConfig",
+    "SourceConfig",
+    "SplitBy",
+    "TokenizerConfig",
+    "TrainableTokenizerConfig",
+    "UnigramConfig",
+    "WordBoundaries",
+    "WordPieceConfig",
+    "WordsConfig",
+    "check_encoding",
+    "check_text_field",
+]
 
 
 class Builtin(StrEnum):
@@ -24,104 +59,153 @@ class SplitBy(StrEnum):
     tail = "tail"
 
 
+class Format(StrEnum):
+    """How a file holds text."""
+
+    txt = "txt"
+    md = "md"
+    jsonl = "jsonl"
+    json = "json"
+    html = "html"
+    csv = "csv"
+    tsv = "tsv"
+    parquet = "parquet"
+    py = "py"
+
+
+class OnError(StrEnum):
+    """What a row or file that cannot be read does."""
+
+    stop = "stop"
+    skip = "skip"
+
+
 def check_text_field(names: list[str]) -> None:
     """Raises UserError where no field is named."""
     if not names or "" in names:
         raise UserError(f"data.text_field={names}", "text stands in a field or column", "name it: data.text_field=NAME")
 
 
+def check_encoding(key: str, name: str) -> None:
+    """Raises UserError where `name` is neither `auto` nor an encoding that Python knows."""
+    try:
+        known = name == "auto" or isinstance(bytes(4).decode(name), str)
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        raise UserError(
+            f"{key}={name}",
+            "an encoding is auto or has a name that Python knows",
+            f"give {key}=auto, utf-8, cp1252, gb18030, shift_jis or another of them",
+        )
+
+
+@dataclass
+class SourceConfig:
+    """One of several sources of text: what it leaves out is taken from the key of the same name in `data`."""
+
+    files: list[str] = option(list, "raw input: files, globs, folders or URLs")
+    weight: float = option(
+        1.0, "copies of its training documents: 0.5 keeps half of them, chosen by a hash; 2 gives each twice", above=0
+    )
+    format: Format | None = option(None, "format of the files; null: data.format")
+    encoding: str | None = option(None, "encoding of the files; null: data.encoding")
+    text_field: list[str] = option(list, "fields or columns with the text; empty: data.text_field")
+    group_field: str | None = option(None, "field or column that names the group; null: data.group_field")
+
+
+@dataclass
+class SetConfig:
+    """One prepared set of a mixture."""
+
+    path: str = option(REQUIRED, "the prepared set, an output of `bigtrain prepare`")
+    weight: float = option(1.0, "its share of the training tokens, divided by the sum of all weights", above=0)
+
+
+SOURCES = ("files", "sources", "path", "sets", "builtin")  # the keys of `DataConfig` that name text
+
+
 @dataclass
 class DataConfig:
-    """Where text comes from: exactly one of `files`, `path` and `builtin`."""
+    """Where text comes from: exactly one of `files`, `sources`, `path`, `sets` and `builtin`."""
 
-    files: list[str] = option(list, "raw input: files, globs or folders of txt, md or jsonl")
+    files: list[str] = option(list, "raw input: files, globs, folders or URLs; the extension says the format")
     path: str | None = option(None, "one prepared set, the output of `bigtrain prepare`")
     builtin: Builtin | None = option(None, "stdlib: the source of Python's standard library on this machine")
+    sources: dict[str, SourceConfig] = option(dict, "raw input from several places: data.sources.NAME.files=[GLOB,...]")
+    sets: dict[str, SetConfig] = option(dict, "a weighted mixture of prepared sets: data.sets.NAME.path=DIR")
     text_field: list[str] = option(
-        lambda: ["text"], "field of a jsonl row that holds the text: a dotted path, or several, joined by a blank line"
+        lambda: ["text"], "field or column that holds the text: a dotted path, or several, joined by a blank line"
+    )
+    group_field: str | None = option(
+        None, "field or column whose value keeps documents together: no group is in two parts of the split"
+    )
+    format: Format | None = option(None, "format of all files; null: the extension says it")
+    encoding: str = option(
+        "auto",
+        "of text files: auto (byte order mark, UTF-8, else detected; what is unreadable is replaced and counted)"
+        " or a name such as utf-8, in which every byte must make sense",
+    )
+    on_error: OnError = option(OnError.stop, "a row or file that cannot be read: stop, or skip it and count it")
+    max_errors: int | None = option(
+        100, "with on_error=skip: more errors than this stop after all; null: no limit", at_least=0
+    )
+    max_row_bytes: int = option(
+        64 << 20, "longest line, row or page that is read, in bytes: what one document may take in memory", at_least=1
     )
     validation_fraction: float = option(0.05, "share of the text held out for validation", at_least=0, below=1)
+    test_fraction: float = option(0.0, "share of the text held out for a final test", at_least=0, below=1)
     split_by: SplitBy = option(
         SplitBy.document,
         "document: whole documents, chosen by a hash of their content; tail: the last part of the text",
     )
+    sample: int | None = option(None, "prepare about this many documents, spread over the input; null: all", at_least=1)
 
     def check(self) -> None:
         """Rules between keys. Raises UserError."""
         check_text_field(self.text_field)
+        check_encoding("data.encoding", self.encoding)
+        for name, source in self.sources.items():
+            self._check_source(f"data.sources.{name}", source)
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise UserError(
+                f"data.validation_fraction={self.validation_fraction} and data.test_fraction={self.test_fraction}",
+                "something must be left to train on",
+                "give smaller shares",
+            )
+        self._check_one_place()
+
+    def _check_source(self, key: str, source: SourceConfig) -> None:
+        if not source.files:
+            raise UserError(f"{key} without files", "a source has text", f"give {key}.files=[GLOB,...]")
+        if "" in source.text_field:
+            raise UserError(f"{key}.text_field={source.text_field}", "a field has a name", "name it")
+        if source.encoding is not None:
+            check_encoding(f"{key}.encoding", source.encoding)
+
+    def _check_one_place(self) -> None:
         named = [f"data.files={self.files}" if self.files else "", f"data.path={self.path}" if self.path else ""]
         named += [f"data={self.builtin}" if self.builtin else ""]
+        named += [f"data.sources.{name}" for name in list(self.sources)[:1]]
+        named += [f"data.sets.{name}" for name in list(self.sets)[:1]]
         named = [name for name in named if name]
         if len(named) != 1:
             raise UserError(
                 " and ".join(named) or "no data",
                 "exactly one source of text is named: there is no silent default",
-                "give one of data.files=[GLOB,...], data.path=DIR and data=stdlib (data=own undoes a recipe's choice)",
+                "give one of data.files=[GLOB,...], data.sources.NAME.files=[GLOB,...], data.path=DIR, "
+                "data.sets.NAME.path=DIR and data=stdlib (data=own undoes a recipe's choice)",
             )
 
 
 @dataclass
 class RowsConfig:
-    """Labelled rows for fine-tuning and their evaluation: csv or tsv with a header line, or jsonl."""
+    """Labelled rows for fine-tuning and their evaluation: csv or tsv with a header line, jsonl, json or parquet."""
 
-    train: str | None = option(None, "training rows: csv, tsv or jsonl")
-    validation: str | None = option(None, "validation rows: csv, tsv or jsonl")
+    train: str | None = option(None, "training rows: csv, tsv, jsonl, json or parquet")
+    validation: str | None = option(None, "validation rows: csv, tsv, jsonl, json or parquet")
     text_field: list[str] = option(
         lambda: ["text"], "column or field with the text: a dotted path, or several, joined by a blank line"
     )
     pair_field: str | None = option(None, "column or field with a second text, joined by a blank line")
     label_field: str = option("label", "column or field with the label")
-
-
-@dataclass
-class AutoTokenizerConfig:
-    """The prepared set's or the checkpoint's own tokenizer; byte-level BPE of 8,192 where one must be trained."""
-
-    name: str = option("auto", "the kind")
-
-
-@dataclass
-class BPEConfig:
-    """Byte-level byte-pair encoding with GPT-2's pre-tokenizer, trained on the training text."""
-
-    name: str = option("bpe", "the kind")
-    vocab_size: int = option(8192, "entries, special tokens included", at_least=257, at_most=MOST_ENTRIES)
-
-
-@dataclass
-class WordsConfig:
-    """The most frequent words and punctuation marks, everything else `<|unk|>`."""
-
-    name: str = option("words", "the kind")
-    vocab_size: int = option(10000, "entries, special tokens included", at_least=3, at_most=MOST_ENTRIES)
-
-
-@dataclass
-class BytesConfig:
-    """The 256 bytes: nothing to train."""
-
-    name: str = option("bytes", "the kind")
-
-
-@dataclass
-class CharsConfig:
-    """The characters of the training text, everything else `<|unk|>`."""
-
-    name: str = option("chars", "the kind")
-
-
-@dataclass
-class FileTokenizerConfig:
-    """A Hugging Face tokenizer.json, or a folder that holds one."""
-
-    name: str = option("file", "the kind")
-    path: str | None = option(None, "the tokenizer.json or its folder")
-
-    def check(self) -> None:
-        """Rules between keys. Raises UserError."""
-        if not self.path:
-            raise UserError("tokenizer=file", "the file must be named", "give tokenizer.path=FILE_OR_FOLDER")
-
-
-TrainableTokenizerConfig = BPEConfig | WordsConfig | BytesConfig | CharsConfig
-TokenizerConfig = AutoTokenizerConfig | FileTokenizerConfig | TrainableTokenizerConfig

@@ -1,229 +1,265 @@
-"""Raw text: which files are read, and how each format becomes documents. Nothing is held but the document at hand."""
+"""Raw text: which files are read, in which pieces, and how their rows and pages become documents.
+
+Nothing is held but the piece at hand: lines, rows and pages are read one by one, up to `data.max_row_bytes` each.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import glob
-import json
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
-from bigtrain.data.schema import DataConfig
+from bigtrain.data import files
+from bigtrain.data.fields import text_at, value_at
+from bigtrain.data.formats import READERS, check_packages, cut
+from bigtrain.data.items import Item
+from bigtrain.data.lines import Part, too_long
+from bigtrain.data.schema import DataConfig, Format, OnError, SourceConfig
 from bigtrain.data.stdlib import python_files
 from bigtrain.errors import UserError
 
-_BOM = "\ufeff"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+EXTENSIONS = {
+    ".txt": Format.txt,
+    ".md": Format.md,
+    ".jsonl": Format.jsonl,
+    ".json": Format.json,
+    ".html": Format.html,
+    ".csv": Format.csv,
+    ".tsv": Format.tsv,
+    ".parquet": Format.parquet,
+    ".py": Format.py,
+    ".text": Format.txt,
+    ".markdown": Format.md,
+    ".ndjson": Format.jsonl,
+    ".htm": Format.html,
+}
+FILES, STDLIB = "files", "stdlib"  # names of the source where `data.sources` gives none
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Document:
-    """A text and where it comes from: the file, and the line of the row where a file holds several documents."""
+    """A text and where it comes from."""
 
     text: str
-    file: Path
-    line: int | None = None
+    file: str  # path or URL
+    line: int | None = None  # on which its row begins (parquet: the row's number); None: the file is the document
+    source: str = FILES
+    group: str | None = None  # value of `data.group_field`
+    encoding: str = "utf-8"  # that the text was read in
+    replacements: int = 0  # unreadable places, now U+FFFD
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file to read, and the name of its format."""
+    """A file to read and how; the same everywhere, so that it may travel between processes."""
 
-    path: Path
-    format: str
+    path: str  # path or URL
+    format: Format
+    compression: str | None  # gz zst xz bz2
+    name: str  # of data.sources.NAME, else `files` or `stdlib`
+    settings: SourceConfig  # with nothing left out: what `data` says is filled in
+    max_row_bytes: int
 
 
-def documents(config: DataConfig) -> Iterator[Document]:
-    """Every document of `data.files` or `data=stdlib` that holds text, in a fixed order.
+@dataclass(frozen=True)
+class Piece:
+    """A part of a file: bytes from `start` to `stop` (parquet: row groups), None for the end; begins at line `line`."""
 
-    Raises UserError, with file and line: a file that is missing, unreadable, binary, not UTF-8 or of an unknown
-    format; a row that is not JSON or lacks the field; no text at all.
-    """
-    return read(find(config), config.text_field)
+    source: Source
+    start: int = 0
+    stop: int | None = None
+    line: int = 1
 
 
 def find(config: DataConfig) -> list[Source]:
-    """The files that `data.files` or `data=stdlib` names, each once. Raises UserError."""
+    """The files that `data.files`, `data.sources` or `data=stdlib` names, each once, in a fixed order.
+
+    Raises UserError: nothing there, an unknown format, a file in two sources, a package that is not installed.
+    """
     if config.builtin:
-        return [Source(path, "py") for path in python_files()]
-    found: dict[Path, Source] = {}
-    for given in config.files:
-        for path in _expand(given):
-            found.setdefault(path.resolve(), Source(path, _format(path)))
-    return list(found.values())
-
-
-def read(sources: list[Source], text_field: list[str]) -> Iterator[Document]:
-    """The documents of `sources`; empty ones are left out. Raises UserError, see `documents`."""
-    empty = True
-    for source in sources:
-        with readable(source.path):
-            for document in READERS[source.format](source.path, text_field):
-                if document.text:
-                    empty = False
-                    yield document
-    if empty:
-        names = ", ".join(str(source.path) for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
-        raise UserError(f"no text in {names}", "at least one document must not be empty", "name files that hold text")
-
-
-def read_text(path: Path, text_field: list[str]) -> Iterator[Document]:
-    """The whole file is one document."""
-    yield Document(decode(path.read_bytes(), str(path)), path)
-
-
-def read_jsonl(path: Path, text_field: list[str]) -> Iterator[Document]:
-    """One JSON object a line, one document each."""
-    for line, row in json_rows(path):
-        parts = [text_at(row, field, f"{path}:{line}", "data.text_field") for field in text_field]
-        yield Document("\n\n".join(parts), path, line)
-
-
-READERS: dict[str, Callable[[Path, list[str]], Iterator[Document]]] = {
-    "txt": read_text,
-    "md": read_text,
-    "jsonl": read_jsonl,
-    "py": read_text,
-}
-EXTENSIONS = {".txt": "txt", ".md": "md", ".jsonl": "jsonl"}  # what `data.files` takes
-
-
-def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of a jsonl file, each with its line number; blank lines are skipped. Raises UserError."""
-    with open(path, "rb") as file:
-        for line, raw in enumerate(file, 1):
-            where = f"{path}:{line}"
-            text = decode(raw, where)
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                problem = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
-                raise UserError(
-                    f"{where}: not JSON ({problem})", "a jsonl file holds one JSON object a line", "correct that line"
-                ) from None
-            if not isinstance(row, dict):
-                raise UserError(
-                    f"{where}: a JSON {type(row).__name__}",
-                    "a jsonl file holds one JSON object a line",
-                    'write rows like {"text": "..."}',
-                )
-            yield line, row
-
-
-def value_at(row: dict[str, Any], field: str, where: str, key: str) -> Any:
-    """The value of a field: a name, or a dotted path into nested objects. Raises UserError, naming the fields."""
-    if field in row:
-        return row[field]
-    value: Any = row
-    for name in field.split("."):
-        if not isinstance(value, dict) or name not in value:
-            there = ", ".join(sorted(value)) if isinstance(value, dict) else f"none inside a {type(value).__name__}"
+        settings = SourceConfig(files=[STDLIB], encoding="utf-8")
+        found = [_source(config, STDLIB, str(path), settings) for path in python_files()]
+    elif config.sources:
+        found = [each for name, source in config.sources.items() for each in _find(config, name, source)]
+    else:
+        found = _find(config, FILES, SourceConfig(files=config.files))
+    seen: dict[str, Source] = {}
+    for source in found:
+        other = seen.setdefault(files.identity(source.path), source)
+        if other is not source:
             raise UserError(
-                f"{where}: no field {field!r}",
-                f"every row has the field; the fields here: {there}",
-                f"set {key}= to one of these",
+                f"{source.path} is in data.sources.{other.name} and data.sources.{source.name}",
+                "a file belongs to one source",
+                "name it once",
             )
-        value = value[name]
-    return value
+    check_packages({(source.format, source.compression) for source in found})
+    return found
 
 
-def text_at(row: dict[str, Any], field: str, where: str, key: str) -> str:
-    """The text of a field. Raises UserError where it is not a string of Unicode characters."""
-    value = value_at(row, field, where, key)
-    if not isinstance(value, str):
-        kind = "null" if value is None else f"a JSON {type(value).__name__}"
-        raise UserError(
-            f"{where}: field {field!r} is {kind}", "text is a JSON string", f"correct the row, or set {key}="
-        )
-    with contextlib.suppress(UnicodeEncodeError):
-        value.encode("utf-8")
-        return value
-    raise UserError(
-        f"{where}: field {field!r} holds half of a surrogate pair (\\ud800 to \\udfff)",
-        "text is Unicode",
-        "correct the row",
+def pieces(source: Source, size: int) -> list[Piece]:
+    """A file in pieces of about `size` bytes, a function of its content alone; read in order they give the whole.
+
+    Local files of lines that are not compressed are cut at line ends (txt, md and py: where long texts become several
+    documents, see `formats.LONGEST_TEXT`), parquet files between row groups; other files are one piece, and so is a
+    file that cannot be read, for `read` to say so. (Where lines are not UTF-8, data.encoding=auto tells the encoding
+    of each piece by itself.)
+    """
+    try:
+        cuts = cut(_part(Piece(source)), source.format, size)
+    except UserError:
+        cuts = [(0, 1)]
+    stops = [start for start, _ in cuts[1:]]
+    return [Piece(source, start, stop, line) for (start, line), stop in zip(cuts, [*stops, None], strict=True)]
+
+
+def read(
+    piece: Piece, problem: Callable[[UserError], None], empty: Callable[[Document], None] | None = None
+) -> Iterator[Document]:
+    """The documents of a piece, in order; those without a character are given to `empty` and left out.
+
+    problem: called for a row or file that cannot be read (a row that is not JSON or lacks the field, a damaged archive,
+    a file that is gone, ...), with file and line; it may raise. What comes after is read where that is possible.
+    """
+    source = piece.source
+    try:
+        with files.readable(source.path):
+            for item in READERS[source.format](_part(piece)):
+                try:
+                    document = _document(source, item)
+                except UserError as error:
+                    problem(error)
+                    continue
+                if document.text:
+                    yield document
+                elif empty:
+                    empty(document)
+    except UserError as error:
+        problem(error)
+
+
+class Problems:
+    """What `data.on_error` does with the rows and files that cannot be read: call it with each UserError."""
+
+    def __init__(self, on_error: OnError, most: int | None) -> None:
+        self._stop, self._most = on_error is OnError.stop, most
+        self.count = 0
+
+    def __call__(self, error: UserError) -> None:
+        """Count the error. Raises it where it is the first, or one too many."""
+        if self._stop:
+            raise error
+        self.count += 1
+        if self._most is not None and self.count > self._most:
+            raise too_many(error, self._most)
+
+
+def too_many(error: UserError, most: int) -> UserError:
+    """The error that ends a run with data.on_error=skip."""
+    return UserError(
+        f"{error.given} (and {most} before)",
+        f"data.on_error=skip goes on after {most} errors at most; this one: {error.rule}",
+        f"{error.remedy}; or give data.max_errors=NUMBER, null for no limit",
     )
 
 
-def decode(content: bytes, where: str) -> str:
-    """UTF-8 bytes as text, without a byte order mark. Raises UserError for binary content and other encodings."""
-    if b"\0" in content:
-        kind = "UTF-16" if content.startswith(_UTF16) else "binary"
+def documents(config: DataConfig) -> Iterator[Document]:
+    """Every document of `data.files`, `data.sources` or `data=stdlib` that holds text, in a fixed order.
+
+    Raises UserError, with file and line, for what cannot be read (see `data.on_error`), and for no text at all.
+    """
+    found, problem, nothing = find(config), Problems(config.on_error, config.max_errors), True
+    for source in found:
+        for document in read(Piece(source), problem):
+            nothing = False
+            yield document
+    if nothing:
+        raise no_text(found)
+
+
+def no_text(sources: list[Source]) -> UserError:
+    """The error for files without a character."""
+    names = ", ".join(source.path for source in sources[:3]) + (", ..." if len(sources) > 3 else "")
+    return UserError(f"no text in {names}", "at least one document must not be empty", "name files that hold text")
+
+
+def _find(config: DataConfig, name: str, given: SourceConfig) -> list[Source]:
+    """The files of one source."""
+    key = f"data.sources.{name}.files" if config.sources else "data.files"
+    settings = replace(
+        given,
+        format=given.format or config.format,
+        encoding=given.encoding or config.encoding,
+        text_field=given.text_field or config.text_field,
+        group_field=given.group_field or config.group_field,
+    )
+
+    def wanted(file: str) -> bool:
+        return settings.format is not None or files.split_name(file)[0] in EXTENSIONS
+
+    found: dict[str, Source] = {}
+    for entry in settings.files:
+        for path in files.expand(entry, key, wanted, _supported()):
+            found.setdefault(files.identity(path), _source(config, name, path, settings))
+    return list(found.values())
+
+
+def _source(config: DataConfig, name: str, path: str, settings: SourceConfig) -> Source:
+    extension, compression = files.split_name(path)
+    if settings.format is None and extension not in EXTENSIONS:
         raise UserError(
-            f"{where}: {kind} (a NUL byte at byte offset {content.index(0)})",
-            "input is text in UTF-8",
-            "convert it to UTF-8" if kind == "UTF-16" else "name text files only",
+            f"{path}: unknown format {extension!r}",
+            _supported(),
+            "rename or convert the file, leave it out, or name it: data.format=txt",
         )
-    try:
-        return content.decode("utf-8").removeprefix(_BOM)
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{where}: not UTF-8 (byte 0x{content[error.start]:02x} at byte offset {error.start})",
-            "input is text in UTF-8",
-            "convert it, for example with `iconv -f ISO-8859-1 -t UTF-8`",
-        ) from None
-
-
-@contextlib.contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to read `path` into a UserError; a pipe could be read only once."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise UserError(f"{path}: a pipe or a device", "input must be a regular file", "write it to a file first")
-    try:
-        yield
-    except OSError as error:
-        raise UserError(
-            f"{path}: {error.strerror or error}", "input must be a readable file", "check the path and its permissions"
-        ) from error
-
-
-def _expand(given: str) -> list[Path]:
-    """The files of one entry of `data.files`: a file, a folder (searched to the bottom), or a glob, in sorted order."""
-    path = Path(given).expanduser()
-    if path.is_dir():
-        inside = _inside(path)
-        if not inside:
-            raise UserError(
-                f"data.files={given}: no text files in this folder", _supported(), "name a folder with text files"
-            )
-        return inside
-    if path.exists():
-        return [path]
-    matches = sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207  # patterns may be absolute
-    files = [match for match in matches if match.is_file()]
-    if not files:
-        wild, place = glob.has_magic(given), "" if path.is_absolute() else f"; it is relative to {Path.cwd()}"
-        raise UserError(
-            f"data.files={given}: {'no file matches' if wild else 'no such file'}",
-            "input must exist",
-            f"check the path{place}",
-        )
-    return files
-
-
-def _inside(folder: Path) -> list[Path]:
-    """Files of a known format below `folder`, hidden ones left out, in the order of their relative paths."""
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths = (Path(place, name) for name in names if not name.startswith("."))
-        found += [path for path in paths if path.suffix.lower() in EXTENSIONS]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
-
-
-def _format(path: Path) -> str:
-    try:
-        return EXTENSIONS[path.suffix.lower()]
-    except KeyError:
-        raise UserError(
-            f"{path}: unknown format {path.suffix!r}", _supported(), "rename or convert the file, or leave it out"
-        ) from None
+    format = settings.format or EXTENSIONS[extension]
+    return Source(path, format, compression, name, settings, config.max_row_bytes)
 
 
 def _supported() -> str:
-    return f"the extension says the format: {' '.join(EXTENSIONS)}"
+    extensions, packed = " ".join(EXTENSIONS), " ".join(files.COMPRESSIONS)
+    return f"the extension says the format: {extensions}, each also {packed}"
+
+
+def _part(piece: Piece) -> Part:
+    source = piece.source
+    assert source.settings.encoding is not None  # filled in by `find`
+    return Part(
+        source.path,
+        source.compression,
+        source.settings.encoding,
+        tuple(source.settings.text_field + ([source.settings.group_field] if source.settings.group_field else [])),
+        source.max_row_bytes,
+        piece.start,
+        piece.stop,
+        piece.line,
+    )
+
+
+def _document(source: Source, item: Item) -> Document:
+    """The document of what a reader found. Raises UserError."""
+    content, group = item.content, None
+    if isinstance(content, UserError):
+        raise content
+    if not isinstance(content, str):
+        where, row = f"{source.path}:{item.line}", content
+        if source.settings.group_field:
+            group = _group(row, source.settings.group_field, where)
+        texts = [text_at(row, field, where, "data.text_field") for field in source.settings.text_field]
+        content = "\n\n".join(texts)
+        if len(content) > source.max_row_bytes:
+            raise too_long(where, "row", source.max_row_bytes)
+    return Document(content, source.path, item.line, source.name, group, item.encoding, item.replacements)
+
+
+def _group(row: dict[str, Any], field: str, where: str) -> str | None:
+    """The name of a row's group: a text, a number, or none. Raises UserError."""
+    value = value_at(row, field, where, "data.group_field")
+    if isinstance(value, str):
+        return text_at(row, field, where, "data.group_field")
+    if value is None or isinstance(value, bool | int | float):
+        return None if value is None else str(value)
+    raise UserError(
+        f"{where}: group {field!r} is a {type(value).__name__}",
+        "a group is a text or a number",
+        "correct the row, or set data.group_field=",
+    )

@@ -1,8 +1,11 @@
 """Labelled rows of csv, tsv and jsonl."""
 
+import gzip
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from bigtrain.data.rows import Rows, read_rows
 from bigtrain.errors import UserError
@@ -39,6 +42,18 @@ def test_several_texts_and_a_pair_are_joined_by_a_blank_line(tmp_path: Path) -> 
     assert read_rows(nested, ["x.q"], "x.label", "a") == Rows(nested, ["Q\n\nA"], ["l"], [1])
 
 
+def test_packed_rows_json_and_parquet(tmp_path: Path) -> None:
+    packed = write(tmp_path, "a.csv.gz", gzip.compress(b"text,label\na,1\n"))
+    assert read_rows(packed, ["text"], "label") == Rows(packed, ["a"], ["1"], [2])
+    array = write(tmp_path, "a.json", '[{"text": "a", "label": 1},\n{"text": "b", "label": "x"}]')
+    assert read_rows(array, ["text"], "label") == Rows(array, ["a", "b"], ["1", "x"], [1, 2])
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pa.table({"text": ["a", "b"], "label": [True, False], "more": [1, 2]}), path)
+    assert read_rows(path, ["text"], "label") == Rows(path, ["a", "b"], ["true", "false"], [1, 2])
+    with pytest.raises(UserError, match="no column 'class'"):
+        read_rows(path, ["text"], "class")
+
+
 def test_labels_become_numbers(tmp_path: Path) -> None:
     rows = read_rows(write(tmp_path, "a.csv", "text,label\na,x\nb,y\nc,x\n"), ["text"], "label")
     assert rows.numbers(["y", "x"]) == [1, 0, 1]
@@ -65,14 +80,15 @@ def test_a_text_of_a_million_characters(tmp_path: Path) -> None:
         ("a.csv", 'text,label\n"a"b,1\n', ["a.csv:2", "RFC 4180"]),
         ("a.csv", 'text,label\n"never closed,1\n', ["a.csv", "RFC 4180"]),
         ("a.csv", "text,text,label\na,b,1\n", ["a.csv:1", "'text' twice"]),
-        ("a.csv", b"text,label\n\xe9,1\n", ["a.csv", "not UTF-8", "byte offset 11"]),
+        ("a.csv", b"text,label\n\xe9,1\n", ["a.csv:2", "not UTF-8", "byte offset 0"]),
         ("a.tsv", "text,label\na,1\n", ["a.tsv:2", "'text'", "text,label"]),
         ("a.tsv", b"text\tlabel\n\0\t1\n", ["a.tsv", "binary"]),
         ("a.jsonl", '{"text": "a", "label": null}', ["a.jsonl:1", "'label' is null"]),
         ("a.jsonl", '{"text": "a", "label": ["x"]}', ["a.jsonl:1", "JSON list"]),
         ("a.jsonl", '{"text": 1, "label": "x"}', ["a.jsonl:1", "'text' is a JSON int"]),
         ("a.jsonl", '{"text": "a", "label": "x"}\n{', ["a.jsonl:2", "not JSON"]),
-        ("a.xlsx", "x", ["a.xlsx", ".csv .tsv .jsonl"]),
+        ("a.xlsx", "x", ["a.xlsx", ".csv .tsv .jsonl .json .parquet"]),
+        ("a.csv.gz", "x", ["a.csv.gz", "a damaged .gz file"]),
     ],
 )
 def test_bad_rows_are_named(name: str, content: str | bytes, words: list[str], tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def test_the_library_of_this_python() -> None:
 
 def test_it_is_read_as_documents() -> None:
     documents = list(sources.documents(DataConfig(builtin=Builtin.stdlib)))
-    assert any(document.file.name == "os.py" and "def makedirs" in document.text for document in documents)
+    assert any(Path(document.file).name == "os.py" and "def makedirs" in document.text for document in documents)
     assert all(document.text for document in documents)
 
 

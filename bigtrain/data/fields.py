@@ -1,0 +1,45 @@
+"""Fields of rows: values by name or dotted path, and the text in them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from bigtrain.errors import UserError
+
+
+def value_at(row: dict[str, Any], field: str, where: str, key: str) -> Any:
+    """The value of a field: a name, or a dotted path into nested objects. Raises UserError, naming the fields."""
+    if field in row:
+        return row[field]
+    value: Any = row
+    for name in field.split("."):
+        if not isinstance(value, dict) or name not in value:
+            there = ", ".join(sorted(value)) if isinstance(value, dict) else f"none inside a {type(value).__name__}"
+            raise UserError(
+                f"{where}: no field {field!r}",
+                f"every row has the field; the fields here: {there}",
+                f"set {key}= to one of these",
+            )
+        value = value[name]
+    return value
+
+
+def text_at(row: dict[str, Any], field: str, where: str, key: str) -> str:
+    """The text of a field; a list of strings is its lines. Raises UserError where it is no Unicode text."""
+    value = value_at(row, field, where, key)
+    if isinstance(value, list) and value and all(isinstance(line, str) for line in value):
+        value = "\n".join(value)
+    if not isinstance(value, str):
+        kind = "null" if value is None else f"a JSON {type(value).__name__}"
+        raise UserError(
+            f"{where}: field {field!r} is {kind}", "text is a JSON string", f"correct the row, or set {key}="
+        )
+    with contextlib.suppress(UnicodeEncodeError):
+        value.encode("utf-8")
+        return value
+    raise UserError(
+        f"{where}: field {field!r} holds half of a surrogate pair (\\ud800 to \\udfff)",
+        "text is Unicode",
+        "correct the row",
+    )

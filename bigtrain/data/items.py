@@ -1,0 +1,16 @@
+"""What a reader of any format gives."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from bigtrain.errors import UserError
+
+
+class Item(NamedTuple):
+    """A text, a row of fields, or what is wrong with it."""
+
+    line: int | None  # on which it begins (parquet: number of the row); None: the whole file
+    content: str | dict[str, Any] | UserError
+    encoding: str = "utf-8"
+    replacements: int = 0  # unreadable places, now U+FFFD

@@ -1,0 +1,195 @@
+"""Tables: csv and tsv with a header line, and parquet. Rows become objects."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, BinaryIO, cast
+
+from bigtrain.data import files
+from bigtrain.data.items import Item
+from bigtrain.data.lines import Part, lines, too_long
+from bigtrain.errors import UserError
+
+_BUFFER = 1 << 20
+_BATCH_BYTES = 2 << 20  # of the rows of a parquet file that are in memory at once, beside the pages they stand in
+
+
+def read_csv(part: Part) -> Iterator[Item]:
+    """RFC 4180: quotes around fields with commas, quotes or line breaks."""
+    return _table(part, {"strict": True})
+
+
+def read_tsv(part: Part) -> Iterator[Item]:
+    """Fields as they are, without quoting."""
+    return _table(part, {"delimiter": "\t", "quoting": csv.QUOTE_NONE})
+
+
+class _Lines:
+    """The lines that a csv reader asks for; remembers where its row began and how it was encoded."""
+
+    def __init__(self, part: Part) -> None:
+        self._lines, self._part = lines(part), part
+        self.line = part.line  # number of the next line
+        self.begin_row()
+
+    def begin_row(self) -> None:
+        """The next line is the first of a row."""
+        self.first, self.size, self.encoding, self.replacements = self.line, 0, "utf-8", 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        number, text, encoding, replacements = next(self._lines)
+        self.line = number + 1
+        if isinstance(text, UserError):
+            raise text
+        self.size += len(text)
+        if self.size > self._part.max_row_bytes:
+            raise too_long(f"{self._part.path}:{self.first}", "row", self._part.max_row_bytes)
+        if encoding != "utf-8":
+            self.encoding = encoding
+        self.replacements += replacements
+        return text
+
+
+def _table(part: Part, dialect: dict[str, Any]) -> Iterator[Item]:
+    """The rows below the header, each with the line it begins at. Raises UserError where there is no good header."""
+    limit = csv.field_size_limit(sys.maxsize)  # a text may be longer than the module's 128 kB
+    try:
+        header = _header(replace(part, start=0, stop=None, line=1), dialect) if part.start else None
+        for line, values, encoding, replacements in _records(part, dialect):
+            if header is None:
+                header = _names(part.path, values)
+            elif isinstance(values, UserError):
+                yield Item(line, values)
+            elif values:
+                yield Item(line, _row(header, values, f"{part.path}:{line}"), encoding, replacements)
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _records(part: Part, dialect: dict[str, Any]) -> Iterator[tuple[int, list[str] | UserError, str, int]]:
+    """Line, fields, encoding and replacements of each record."""
+    source = _Lines(part)
+    reader = csv.reader(source, **dialect)
+    while True:
+        source.begin_row()
+        values: list[str] | UserError
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            values = UserError(f"{part.path}:{source.first}: {error}", "csv as in RFC 4180", "correct the quotes")
+        except UserError as error:
+            values = error
+        yield source.first, values, source.encoding, source.replacements
+
+
+def _header(part: Part, dialect: dict[str, Any]) -> list[str]:
+    return _names(part.path, next(values for _, values, _, _ in _records(part, dialect)))
+
+
+def _names(path: str, header: list[str] | UserError) -> list[str]:
+    """The names of the columns. Raises UserError."""
+    if isinstance(header, UserError):
+        raise header
+    if repeated := sorted({name for name in header if header.count(name) > 1}):
+        raise UserError(f"{path}:1: column {repeated[0]!r} twice", "columns have names of their own", "rename one")
+    return header
+
+
+def _row(header: list[str], values: list[str], where: str) -> dict[str, Any] | UserError:
+    if len(values) == len(header):
+        return dict(zip(header, values, strict=True))
+    return UserError(
+        f"{where}: {len(values)} fields",
+        f"the header has {len(header)}: {', '.join(header)}",
+        "correct the row; in a csv file quote a text that holds commas",
+    )
+
+
+def read_parquet(part: Part) -> Iterator[Item]:
+    """Rows with the columns that are asked for, a few at a time. Raises UserError where a column is missing."""
+    with _parquet(part) as file:
+        columns = _columns(part, file.schema_arrow.names)
+        number = part.line
+        for group in range(part.start, file.num_row_groups if part.stop is None else part.stop):
+            about = file.metadata.row_group(group)
+            size = max(1, min(1024, _BATCH_BYTES * about.num_rows // max(1, about.total_byte_size)))
+            for batch in file.iter_batches(size, row_groups=[group], columns=columns, use_threads=False):
+                yield from _rows(batch, part.path, number)
+                number += batch.num_rows
+
+
+def _rows(batch: Any, path: str, first: int) -> Iterator[Item]:
+    """The rows of a batch; pyarrow notices only here where text is not UTF-8."""
+    try:
+        yield from (Item(number, row) for number, row in enumerate(batch.to_pylist(), first))
+    except UnicodeDecodeError as error:
+        if batch.num_rows > 1:
+            for place in range(batch.num_rows):
+                yield from _rows(batch.slice(place, 1), path, first + place)
+        else:
+            rule = "text in a parquet file is UTF-8"
+            yield Item(
+                first, UserError(f"{path}:{first}: {error}", rule, "write the file again from the original text")
+            )
+
+
+def cut_parquet(part: Part, size: int) -> list[tuple[int, int]]:
+    """Row groups at which pieces of about `size` bytes begin, each with the number of its first row."""
+    found, row, held = [(0, 1)], 1, 0
+    with _parquet(part) as file:
+        for group in range(file.num_row_groups):
+            about = file.metadata.row_group(group)
+            if held and held + about.total_byte_size > size:
+                found.append((group, row))
+                held = 0
+            held, row = held + about.total_byte_size, row + about.num_rows
+    return found
+
+
+def _columns(part: Part, there: list[str]) -> list[str]:
+    """The columns of the wanted fields: `a.b` is the column of that name, else a field inside the column `a`."""
+    wanted = [field if field in there else field.partition(".")[0] for field in part.fields]
+    for field, column in zip(part.fields, wanted, strict=True):
+        if column not in there:
+            raise UserError(
+                f"{part.path}: no column {field!r}",
+                f"every row has the field; the columns here: {', '.join(there)}",
+                "set data.text_field= (or data.group_field=, data.label_field=) to one of these",
+            )
+    return list(dict.fromkeys(wanted))
+
+
+@contextlib.contextmanager
+def _parquet(part: Part) -> Iterator[Any]:
+    """The open file. One that is packed once more is unpacked into a temporary file first: it must be sought."""
+    import pyarrow  # type: ignore[import-untyped]
+    from pyarrow import parquet
+
+    raw: BinaryIO
+    with contextlib.ExitStack() as stack:
+        try:
+            if part.compression:
+                raw = cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile()))
+                with files.unpacked(part.path, part.compression) as stream:
+                    while data := stream.read(_BUFFER):
+                        raw.write(data)
+                raw.seek(0)
+            else:
+                raw = stack.enter_context(files.opened(part.path))
+            yield stack.enter_context(parquet.ParquetFile(raw, pre_buffer=False, buffer_size=_BUFFER))
+        except pyarrow.ArrowException as error:
+            raise UserError(
+                f"{part.path}: {str(error).splitlines()[0]}",
+                "a parquet file can be read to its end",
+                "write the file again, or leave it out",
+            ) from error
