@@ -1,0 +1,1 @@
+"""Cleaning: what is repaired, removed and dropped, one document at a time."""
