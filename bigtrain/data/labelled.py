@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from bigtrain.data.loader import Batch
+from bigtrain.data.frame import Frame
+from bigtrain.data.loader import Batch, Rows
 from bigtrain.log import log
 from bigtrain.tokenizer import Tokenizer
 
 
-class LabelledRows:
+class LabelledRows(Rows):
     """Texts and their label numbers. Rows are padded on the right; texts longer than `seq_len` lose their end."""
 
     def __init__(
@@ -22,15 +23,18 @@ class LabelledRows:
         tokenizer: Tokenizer,
         seq_len: int,
         *,
+        frame: Frame | None = None,  # special tokens around each text, for an encoder
         few_lengths: bool = False,  # batches as long as a power of two: a compiled model is compiled for each length
     ) -> None:
         self.pad_id, self.seq_len, self.few_lengths = tokenizer.pad_id, seq_len, few_lengths
-        # A text without a token is read as one padding token, which is where the label is then predicted.
-        encoded = [ids if len(ids) else np.array([self.pad_id]) for ids in tokenizer.encode_documents(texts)]
-        cut = sum(len(ids) > seq_len for ids in encoded)
+        encoded, frame = tokenizer.encode_documents(texts), frame or Frame()
+        room = seq_len - len(frame)
+        cut = sum(len(ids) > room for ids in encoded)
         if cut:
-            log.info("%d of %d texts are longer than %d tokens and lose their end", cut, len(encoded), seq_len)
-        self.ids = [ids[:seq_len] for ids in encoded]
+            log.info("%d of %d texts are longer than %d tokens and lose their end", cut, len(encoded), room)
+        rows = (frame.around(ids[:room]) for ids in encoded)
+        # A text without a token is read as one padding token, which is where the label is then predicted.
+        self.ids = [ids if len(ids) else np.array([self.pad_id]) for ids in rows]
         self.labels = np.asarray(labels, dtype=np.int64)
 
     @property

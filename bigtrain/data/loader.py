@@ -6,7 +6,7 @@ Resuming, another number of processes and another micro-batch are therefore the 
 from __future__ import annotations
 
 import hashlib
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
@@ -48,22 +48,41 @@ def permute(index: np.ndarray, n: int, key: int) -> np.ndarray:
     return out.astype(np.int64)
 
 
-class Rows(Protocol):
+def shuffled(position: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers below n, and their passes, at `position` (N,): one keyed permutation after the other, without end."""
+    epoch, place = np.divmod(position, n)
+    index = np.empty_like(place)
+    for pass_ in np.unique(epoch):
+        here = epoch == pass_
+        index[here] = permute(place[here], n, derive("order", seed, int(pass_)))
+    return index, epoch
+
+
+class Rows(ABC):
     """Training samples, addressed by number."""
 
     @property
+    @abstractmethod
     def tokens_per_row(self) -> float:
         """Tokens of a sample, on average."""
-        ...
 
+    @abstractmethod
     def __len__(self) -> int: ...
 
+    @abstractmethod
     def batch(self, index: np.ndarray, epoch: np.ndarray) -> Batch:
         """The samples `index` (N,) in their passes `epoch` (N,) as tensors with N rows."""
-        ...
+
+    def order(self, position: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Index and pass of the samples at `position` (N,) of a training run without end."""
+        return shuffled(position, len(self), seed)
+
+    def epochs(self, position: int) -> dict[str, float]:
+        """Passes made before `position`, as a run shows them."""
+        return {"epochs": position / len(self)}
 
 
-class Windows:
+class Windows(Rows):
     """Rows of `seq_len` tokens cut from the stream of a split, one after the other.
 
     Each pass begins at another offset below `seq_len`, so that no token is always the last of its row.
@@ -103,27 +122,25 @@ class Windows:
 
 
 class Loader:
-    """Global batches of `batch_rows` samples: one keyed permutation after the other, passes flowing into each other."""
+    """Global batches of `batch_rows` samples, in the order that the rows give; passes flow into each other."""
 
     def __init__(self, rows: Rows, batch_rows: int, seed: int) -> None:
         self.rows, self.batch_rows, self.seed = rows, batch_rows, seed
 
     def batch(self, step: int, start: int, stop: int) -> Batch:
         """Rows [start, stop) of the global batch of `step`, with a dropout key (`keys`) for each."""
-        n = len(self.rows)
         position = step * self.batch_rows + np.arange(start, stop)
-        epoch, place = np.divmod(position, n)
-        index = np.empty_like(place)
-        for pass_ in np.unique(epoch):
-            here = epoch == pass_
-            index[here] = permute(place[here], n, derive("order", self.seed, int(pass_)))
-        batch = self.rows.batch(index, epoch)
+        batch = self.rows.batch(*self.rows.order(position, self.seed))
         batch["keys"] = torch.tensor([derive("dropout", self.seed, int(p)) for p in position], dtype=torch.int64)
         return batch
 
     def steps(self, epochs: float) -> int:
         """Steps after which `epochs` passes are complete."""
         return max(1, int(np.ceil(epochs * len(self.rows) / self.batch_rows)))
+
+    def epochs(self, step: int) -> dict[str, float]:
+        """Passes made before `step`, as a run shows them."""
+        return {name: round(passes, 4) for name, passes in self.rows.epochs(step * self.batch_rows).items()}
 
 
 def n_tokens(batch: Batch) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +25,15 @@ class Batches(Protocol):
     def __getitem__(self, number: int, /) -> Batch: ...
 
 
+@dataclass(frozen=True)
+class Part:
+    """The data of one of several sets; `weight` multiplies its sums where all parts are measured together."""
+
+    batches: Batches
+    name: str = ""  # of the set, where it is one of several
+    weight: float = 1.0
+
+
 def evaluate(
     model: Model,
     objective: Objective,
@@ -31,7 +41,40 @@ def evaluate(
     placement: Placement,
     should_stop: Callable[[], bool] | None = None,
 ) -> dict[str, float] | None:
-    """Metrics of `model` over `batches`; batch i is computed by process i modulo their number.
+    """Metrics of `model` over `batches`; see `totals`."""
+    sums = totals(model, objective, batches, placement, should_stop)
+    return None if sums is None else objective.metrics(sums)
+
+
+def evaluate_parts(
+    model: Model,
+    objective: Objective,
+    parts: Sequence[Part],
+    placement: Placement,
+    should_stop: Callable[[], bool] | None = None,
+) -> dict[str, dict[str, float]] | None:
+    """Metrics of every part that has a name, and without a name those of all parts together; None when stopped."""
+    found: dict[str, dict[str, float]] = {"": {}}
+    whole: dict[str, Any] = {}
+    for part in parts:
+        sums = totals(model, objective, part.batches, placement, should_stop)
+        if sums is None:
+            return None
+        if part.name:
+            found[part.name] = objective.metrics(sums)
+        whole = {name: whole.get(name, 0.0) + part.weight * value for name, value in sums.items()}
+    found[""] = objective.metrics(whole)
+    return found
+
+
+def totals(
+    model: Model,
+    objective: Objective,
+    batches: Batches,
+    placement: Placement,
+    should_stop: Callable[[], bool] | None = None,
+) -> dict[str, np.ndarray] | None:
+    """Sums of an objective's statistics over `batches`; batch i is computed by process i modulo their number.
 
     Sums of whole numbers are exact in any order. Sums of real numbers are kept apart, a row of a table per batch, and
     added in the order of the batches: the bits do not depend on who computed which.
@@ -57,7 +100,7 @@ def evaluate(
                 sums.add(number, objective.statistics(model, batch))
     finally:
         model.train(training)
-    return objective.metrics(sums.total())
+    return sums.total()
 
 
 class _Sums:

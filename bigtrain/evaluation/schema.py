@@ -16,4 +16,7 @@ class EvalsConfig:
         None, "tokens a window moves on; null: half a window, so that every token has context", at_least=1
     )
     max_tokens: int | None = option(None, "tokens (or rows of labelled data) measured; null: all", at_least=1)
+    alone_tokens: int = option(
+        2048, "tokens of a masked model's text that are hidden one at a time, for pseudo-perplexity", at_least=0
+    )
     batch_rows: int | None = option(None, "windows or rows computed at once; null: about 8,192 tokens", at_least=1)

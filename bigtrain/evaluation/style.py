@@ -53,3 +53,49 @@ td { overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
   pre { font-size: 8pt; }
 }
 """
+# What the data report adds: tables of numbers, bars, examples side by side.
+DATA_CSS = """
+.lead { margin: 0 0 22px; font-size: 17px; line-height: 1.5; max-width: 46em; }
+p { margin: 0 0 12px; max-width: 60em; }
+table.data { margin: 4px 0 18px; }
+.charts + table.data { margin-top: 24px; }
+.data th { width: auto; font-size: 12.5px; vertical-align: bottom; border-bottom-color: var(--faint); }
+.data th, .data td { padding: 5px 14px 5px 0; }
+.data .num { text-align: right; white-space: nowrap; }
+.data th:last-child, .data td:last-child { padding-right: 2px; }
+.slim { width: auto; min-width: 320px; }
+.data .chips { margin: 0; }
+svg.share { width: 160px; height: 12px; margin: 4px 0 0; }
+svg .fill { stroke: none; }
+.fill.c0 { fill: var(--c0); } .fill.c1 { fill: var(--c1); } .fill.c2 { fill: var(--c2); }
+.fill.c3 { fill: var(--c3); } .fill.c4 { fill: var(--c4); } .fill.c5 { fill: var(--c5); }
+svg .taken { fill: var(--c1); fill-opacity: 0.32; stroke: var(--c1); stroke-width: 1; }
+.key { display: inline-block; width: 11px; height: 11px; margin: 0 5px 0 14px; border-radius: 2px; }
+.key:first-child { margin-left: 0; }
+.key.c0 { background: var(--c0); } .key.c1 { background: var(--c1); } .key.c2 { background: var(--c2); }
+.key.taken { border: 1px solid var(--c1); background: color-mix(in srgb, var(--c1) 32%, transparent); }
+.keys, .note { font-size: 13px; color: var(--faint); }
+.reason { margin: 20px 0 6px; font-size: 14px; font-weight: 600; color: var(--ink); overflow-wrap: anywhere; }
+.reason span { font-weight: 400; color: var(--faint); }
+.examples { display: grid; grid-template-columns: repeat(auto-fit, minmax(280px, 1fr)); gap: 10px; margin: 0 0 10px; }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: 10px; margin: 0 0 12px; }
+.example { min-width: 0; border-radius: 10px; background: var(--card); padding: 9px 13px 11px; }
+.example pre { padding: 0; background: none; border-radius: 0; font-size: 12px; }
+.where { margin: 0 0 4px; font-size: 11.5px; color: var(--faint); overflow-wrap: anywhere; }
+.where b { color: var(--ink); font-weight: 600; }
+mark { background: none; color: inherit; font-weight: 700; text-decoration: underline 2px var(--c1);
+  text-underline-offset: 2px; }
+.chips { display: flex; flex-wrap: wrap; gap: 5px; margin: 0 0 14px; }
+.chip { padding: 1px 8px; border-radius: 6px; background: var(--card); font: 12px/1.6 ui-monospace, SFMono-Regular,
+  Menlo, Consolas, monospace; white-space: pre-wrap; overflow-wrap: anywhere; }
+@media (max-width: 720px) { .pair { grid-template-columns: 1fr; } section { overflow-x: auto; } }
+@media print {
+  .lead { font-size: 11.5pt; }
+  .example, .pair { break-inside: avoid; }
+  .reason { break-after: avoid; }
+  .data { font-size: 8.5pt; } .data th { font-size: 8pt; }
+  .data th, .data td { padding: 3pt 8pt 3pt 0; }
+  .example pre, .chip { font-size: 7.5pt; }
+  svg.share { width: 90px; }
+}
+"""

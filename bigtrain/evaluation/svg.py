@@ -112,7 +112,8 @@ def _axes(series: Sequence[Series], width: int, log: bool, from_zero: bool) -> t
     return Axis(left, right, LEFT, width - RIGHT), Axis(low, high, HEIGHT - BOTTOM, TOP, log)
 
 
-def _label(tick: float) -> str:
+def tick_label(tick: float) -> str:
+    """A tick as people read it."""
     return si(tick) if abs(tick) >= 1000 else f"{tick:.5g}"
 
 
@@ -146,11 +147,11 @@ def _grid(x_axis: Axis, y_axis: Axis, x_label: str) -> str:
     for tick in y_axis.ticks():
         y = float(y_axis(np.array(tick)))
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{x_axis.end}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_label(tick)}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick_label(tick)}</text>')
     for tick in x_axis.ticks():
         x = float(x_axis(np.array(tick)))
         parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{_label(tick)}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{tick_label(tick)}</text>')
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{x_axis.end}" y1="{bottom}" y2="{bottom}"/>')
     note = f"{x_label}; logarithmic scale" if y_axis.log else x_label
     parts.append(f'<text class="note" x="{x_axis.end}" y="{HEIGHT - 6}" text-anchor="end">{html.escape(note)}</text>')

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from bigtrain.data.loader import Batch, Loader, n_tokens
 from bigtrain.errors import Diverged, Stopped
-from bigtrain.evaluation.evaluator import Batches, evaluate
+from bigtrain.evaluation.evaluator import Part, evaluate_parts
 from bigtrain.models.base import Model
 from bigtrain.objectives.base import Objective
 from bigtrain.parallel.placement import Placement
 from bigtrain.parallel.reduction import Tree, all_reduce, gradients
 from bigtrain.parallel.schema import ParallelConfig, Reduction
+from bigtrain.parallel.watchdog import Watchdog
 from bigtrain.storage import JsonLines
 from bigtrain.training.optimizers import OptimizerSet
 from bigtrain.training.plan import Plan, State, out_of_patience
@@ -50,7 +51,7 @@ class Loop:
         optimizer: OptimizerSet,
         schedule: Schedule,
         loader: Loader,
-        evaluation: Batches,  # validation data; empty: none
+        evaluation: Sequence[Part],  # validation data; empty: none
         config: TrainConfig,
         parallel: ParallelConfig,
         placement: Placement,
@@ -61,13 +62,14 @@ class Loop:
         metrics: JsonLines,
         samples: JsonLines,
         progress: Progress,
+        watch: Watchdog,
         flops_per_token: float,
         peak_flops: float | None,
     ) -> None:
         self.model, self.objective, self.optimizer, self.schedule = model, objective, optimizer, schedule
         self.loader, self.evaluation, self.config, self.placement = loader, evaluation, config, placement
         self.plan, self.state, self.save, self.sample = plan, state, save, sample
-        self.metrics, self.samples, self.progress = metrics, samples, progress
+        self.metrics, self.samples, self.progress, self.watch = metrics, samples, progress, watch
         self.flops_per_token, self.peak_flops = flops_per_token, peak_flops
         self.parameters, self.on_gpu = optimizer.parameters(), placement.device.type == "cuda"
         self.exact = parallel.reduction is Reduction.exact
@@ -88,7 +90,7 @@ class Loop:
         state, config = self.state, self.config
         self._begin_interval()
         self._follow_metric()
-        with self.stop, self.prefetch:
+        with self.stop, self.prefetch, self.watch:
             while True:
                 state.total_steps = self.plan.total()
                 ended = self._ended()
@@ -195,6 +197,7 @@ class Loop:
 
     def _stopping(self) -> bool:
         """Whether any process was told to stop: agreed, so that all leave at the same step."""
+        self.watch.beat()
         return self.placement.any(self.stop.raised is not None)
 
     def _spent(self) -> float:
@@ -219,18 +222,26 @@ class Loop:
         """Measure the validation data and write samples; whether the metric is the best so far."""
         self._check_finite()
         state, began = self.state, time.perf_counter()
-        values = evaluate(self.model, self.objective, self.evaluation, self.placement, self._stopping)
-        if values is None:
+        found = evaluate_parts(self.model, self.objective, self.evaluation, self.placement, self._stopping)
+        if found is None:
             return False
+        values = {
+            f"{part}_{name}" if part else name: value
+            for part, metrics in found.items()
+            for name, value in metrics.items()
+        }
         if not all(map(math.isfinite, values.values())):
             raise _diverged("the validation loss is", state.step)
         state.evaluated_step, state.last_metrics = state.step, values
-        record = {"step": state.step, "tokens": state.tokens, "split": "validation", **values, "seconds": self._spent()}
+        at, spent = {"step": state.step, "tokens": state.tokens}, self._spent()
+        for part, metrics in found.items():
+            record = {**at, "split": f"val_{part}" if part else "validation", **metrics, "seconds": spent}
+            if self.placement.leads:
+                self.metrics.append(record)
+            self.progress.evaluation(record)
         if self.placement.leads:
-            self.metrics.append(record)
             for sample in self.sample():
                 self.samples.append({"step": state.step, **sample})
-        self.progress.evaluation(record)
         state.eval_seconds = time.perf_counter() - began
         self.paused += state.eval_seconds
         if state.step == 0:
@@ -295,6 +306,7 @@ class Loop:
             "grad_norm": float(norm),
             "tokens_per_second": round(rate, 1),
             "mfu": round(rate * self.flops_per_token / peak, 4) if peak else None,
+            **self.loader.epochs(state.step),
             "seconds": self._spent(),
         }
         if self.placement.leads:

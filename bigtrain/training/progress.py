@@ -62,7 +62,8 @@ class Progress:
 
     def evaluation(self, record: dict[str, Any]) -> None:
         """A record of another split: always a line of its own."""
-        self._validation = record
+        if record["split"] == "validation":
+            self._validation = record
         metrics = [
             f"{name} {value:.4f}"
             for name, value in record.items()
@@ -97,6 +98,7 @@ class Progress:
     def _parts(self, record: dict[str, Any]) -> list[str]:
         """What is known of a step, the most telling first: a narrow terminal shows the first of them."""
         left = self._seconds_left()
+        epochs = [(name.replace("_", " ", 1), passes) for name, passes in record.items() if name.startswith("epochs")]
         parts = [
             f"loss {record['loss']:.4f}",
             self._measured(),
@@ -106,6 +108,7 @@ class Progress:
             gib(peak_memory_bytes()),
             f"lr {record['lr']:.2e}" if "lr" in record else "",
             f"grad {record['grad_norm']:.3f}" if "grad_norm" in record else "",
+            *(f"{name} {passes:.2f}" for name, passes in epochs),
         ]
         return [part for part in parts if part]
 

@@ -71,6 +71,7 @@ class RunConfig:
 
     dir: str | None = option(None, "the run folder; null: a new one in runs/ each time")
     name: str | None = option(None, "a name for the new folder and the report")
+    license: str | None = option(None, "licence of the model, such as apache-2.0, for its card (README.md)")
 
 
 class ResumeMode(StrEnum):

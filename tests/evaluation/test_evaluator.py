@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bigtrain.errors import UserError
-from bigtrain.evaluation.evaluator import evaluate
+from bigtrain.evaluation.evaluator import Part, evaluate, evaluate_parts
 from bigtrain.parallel.placement import Placement
 from bigtrain.parallel.schema import Precision
 
@@ -149,3 +149,21 @@ def test_a_failing_batch_leaves_the_model_training(model):
 def test_no_data_is_an_error(model):
     with pytest.raises(UserError, match="without data"):
         evaluate(model, Sorting(), [], ALONE)
+
+
+def test_parts_are_measured_apart_and_together_by_weight(model):
+    one, other = data(40, 10), data(90, 20)
+    parts = [Part(one, "one", 3 / 40), Part(other, "other", 1 / 90)]
+    found = evaluate_parts(model, Sorting(), parts, ALONE)
+    assert list(found) == ["", "one", "other"]
+    assert found["one"] == evaluate(model, Sorting(), one, ALONE)
+    assert found["other"] == evaluate(model, Sorting(), other, ALONE)
+    assert found[""]["loss"] == pytest.approx(0.75 * found["one"]["loss"] + 0.25 * found["other"]["loss"], rel=1e-12)
+
+
+def test_one_part_without_a_name_is_the_whole(model):
+    assert evaluate_parts(model, Sorting(), [Part(data(40, 10))], ALONE) == {
+        "": evaluate(model, Sorting(), data(40, 10), ALONE)
+    }
+    stopping = evaluate_parts(model, Sorting(), [Part(data(40, 10), "a"), Part(data(40, 10), "b")], ALONE, lambda: True)
+    assert stopping is None

@@ -150,3 +150,15 @@ def test_handlers_that_are_not_stderr_are_left_alone(stderr, tmp_path):
         assert handler.stream is stream
 
     handler.close()
+
+
+def test_the_sets_of_a_mixture_are_shown_apart(stderr):
+    with Progress(100, console=plain()) as progress:
+        progress.evaluation({"step": 10, "tokens": 1, "split": "validation", "loss": 2.5, "seconds": 1})
+        progress.evaluation({"step": 10, "tokens": 1, "split": "val_books", "loss": 3.5, "seconds": 1})
+        progress.train({**RECORD, "epochs_web": 0.123, "epochs_old_books": 2.0})
+    of_all, of_books, step = stderr.getvalue().splitlines()
+    assert "validation: loss 2.5000" in of_all
+    assert "val_books: loss 3.5000" in of_books
+    assert "val 2.5000" in step  # the last word on the run is that of all sets
+    assert "epochs web 0.12  epochs old_books 2.00" in step
