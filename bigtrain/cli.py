@@ -5,6 +5,7 @@ Results go to standard output, everything else to standard error.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -71,6 +72,35 @@ Prompt = Annotated[
 ]
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What all verbs have besides settings."""
+
+    print_config: bool
+    dry_run: bool
+    as_json: bool
+    quiet: bool
+    multirun: bool
+    nproc: int
+
+    def check(self) -> None:
+        """Raises UserError where two do not go together."""
+        if world_size() > 1 and (self.multirun or self.nproc > 1):
+            raise UserError(
+                f"{'--multirun' if self.multirun else '--nproc'} with WORLD_SIZE={world_size()}",
+                "this process already is one of several",
+                "leave the option out, or start bigtrain without the launcher",
+            )
+        if self.multirun and self.print_config:
+            rule = "each job of a sweep has its own config"
+            raise UserError("--multirun with --print-config", rule, "leave one of the two out")
+
+    def words(self, *, nproc: bool = False) -> list[str]:
+        """Those that the processes started for this command are given too."""
+        words = ["--quiet"] * self.quiet + ["--dry-run"] * self.dry_run
+        return words + (["--nproc", str(self.nproc)] if nproc and self.nproc > 1 else [])
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -91,64 +121,29 @@ def _root(
         raise typer.Exit(UserError.exit_code)
 
 
-@app.command()
-def prepare(
-    overrides: Overrides = None,
-    config_name: ConfigName = None,
-    config_dir: ConfigDir = None,
-    print_config: PrintConfig = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> int:
-    """Raw files -> token shards with a manifest."""
-    return _verb("prepare", overrides, config_name, config_dir, print_config, as_json, quiet)
+def _add(verb: str, meaning: str) -> None:
+    """A verb with the options that all of them have."""
+
+    @app.command(verb, help=meaning)
+    def command(
+        overrides: Overrides = None,
+        config_name: ConfigName = None,
+        config_dir: ConfigDir = None,
+        print_config: PrintConfig = False,
+        dry_run: DryRun = False,
+        as_json: Json = False,
+        quiet: Quiet = False,
+        multirun: Multirun = False,
+        nproc: Processes = 1,
+    ) -> int:
+        options = Options(print_config, dry_run, as_json, quiet, multirun, nproc)
+        return _verb(verb, overrides or [], config_name, config_dir, options)
 
 
-@app.command()
-def pretrain(
-    overrides: Overrides = None,
-    config_name: ConfigName = None,
-    config_dir: ConfigDir = None,
-    print_config: PrintConfig = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    multirun: Multirun = False,
-    nproc: Processes = 1,
-) -> int:
-    """Tokens or raw files -> a language model."""
-    return _verb("pretrain", overrides, config_name, config_dir, print_config, as_json, quiet, dry_run, multirun, nproc)
-
-
-@app.command()
-def finetune(
-    overrides: Overrides = None,
-    config_name: ConfigName = None,
-    config_dir: ConfigDir = None,
-    print_config: PrintConfig = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    multirun: Multirun = False,
-    nproc: Processes = 1,
-) -> int:
-    """A checkpoint and task data -> a task model."""
-    return _verb("finetune", overrides, config_name, config_dir, print_config, as_json, quiet, dry_run, multirun, nproc)
-
-
-@app.command()
-def evaluate(
-    overrides: Overrides = None,
-    config_name: ConfigName = None,
-    config_dir: ConfigDir = None,
-    print_config: PrintConfig = False,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    multirun: Multirun = False,
-) -> int:
-    """A checkpoint and data -> metrics and gates."""
-    return _verb("evaluate", overrides, config_name, config_dir, print_config, as_json, quiet, dry_run, multirun)
+_add("prepare", "Raw files -> token shards with a manifest.")
+_add("pretrain", "Tokens or raw files -> a language model.")
+_add("finetune", "A checkpoint and task data -> a task model.")
+_add("evaluate", "A checkpoint and data -> metrics and gates.")
 
 
 @app.command()
@@ -158,8 +153,11 @@ def generate(
     config_name: ConfigName = None,
     config_dir: ConfigDir = None,
     print_config: PrintConfig = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    multirun: Multirun = False,
+    nproc: Processes = 1,
 ) -> int:
     """A checkpoint and a prompt -> text."""
     if prompt == "-":
@@ -168,7 +166,8 @@ def generate(
         except UnicodeDecodeError as error:
             raise UserError("-p -", f"the prompt on standard input is UTF-8: {error}", "convert it to UTF-8") from None
     texts = {} if prompt is None else {"prompt": prompt}
-    return _verb("generate", overrides, config_name, config_dir, print_config, as_json, quiet, texts=texts)
+    options = Options(print_config, dry_run, as_json, quiet, multirun, nproc)
+    return _verb("generate", overrides or [], config_name, config_dir, options, texts=texts)
 
 
 @app.command()
@@ -193,59 +192,48 @@ def doctor(as_json: Json = False) -> None:
 
 def _verb(
     verb: str,
-    overrides: list[str] | None,
+    lines: list[str],
     config_name: str | None,
     config_dir: Path | None,
-    print_config: bool,
-    as_json: bool,
-    quiet: bool,
-    dry_run: bool | None = None,
-    multirun: bool = False,
-    nproc: int = 1,
+    options: Options,
     *,
     texts: dict[str, str] | None = None,
 ) -> int:
-    """Load the config and hand it to the verb's command; gives the exit code. dry_run is None for verbs without it."""
+    """Load the config and hand it to the verb's command; gives the exit code."""
     from bigtrain import config
     from bigtrain.config.loading import annotated
 
-    logs.setup(quiet=quiet, rank=rank())
-    lines = overrides or []
-    if world_size() > 1 and (multirun or nproc > 1):
-        raise UserError(
-            f"{'--multirun' if multirun else '--nproc'} with WORLD_SIZE={world_size()}",
-            "this process already is one of several",
-            "leave the option out, or start bigtrain without the launcher",
-        )
-    options = ["--quiet"] * quiet + ["--dry-run"] * bool(dry_run)
+    logs.setup(quiet=options.quiet, rank=rank())
+    options.check()
+    if verb == "prepare" and options.nproc > 1:  # its processes share out the input, and know no ranks
+        lines, options = [*lines, f"executor.workers={options.nproc}"], dataclasses.replace(options, nproc=1)
     places = ["--config-name", config_name] if config_name else []
     places += ["--config-dir", str(config_dir)] if config_dir else []
-    if multirun and print_config:
-        rule = "each job of a sweep has its own config"
-        raise UserError("--multirun with --print-config", rule, "leave one of the two out")
-    if multirun:
-        from bigtrain.config import sweep
+    if options.multirun:
+        from bigtrain.config import overrides, sweep
 
-        options += ["--nproc", str(nproc)] if nproc > 1 else []
-        jobs = sweep.sweep(verb, lines, config_name, config_dir, options)
-        _emit(jobs, as_json, sweep.show)
+        lines = [*lines, *(f"{key}={overrides.quoted(text)}" for key, text in (texts or {}).items())]
+        jobs = sweep.sweep(verb, lines, config_name, config_dir, options.words(nproc=True))
+        _emit(jobs, options.as_json, sweep.show)
         return int(any(job["exit_code"] for job in jobs))
     loaded = config.load(verb, lines, config_name, config_dir, texts=texts)
-    if print_config:
-        _emit(loaded.plain, as_json, lambda _: print(annotated(loaded), end=""))
+    if options.print_config:
+        _emit(loaded.plain, options.as_json, lambda _: print(annotated(loaded), end=""))
         try:
             _ = loaded.config
         except UserError as error:
             log.warning("not complete yet: %s", error)
         return 0
-    if nproc > 1:
+    if options.nproc > 1:
         from bigtrain.parallel.launch import launch
 
-        return int(launch(nproc, [verb, *options, *(["--json"] if as_json else []), *places, *lines]))
+        prompts = [f"--{key}={text}" for key, text in (texts or {}).items()]
+        words = [verb, *options.words(), *(["--json"] if options.as_json else []), *prompts, *places, *lines]
+        return int(launch(options.nproc, words))
     command = _command(verb)
-    result = command.run(loaded) if dry_run is None else command.run(loaded, dry_run=dry_run)
+    result = command.run(loaded, dry_run=options.dry_run)
     if rank() == 0:
-        _emit(result, as_json, command.show)
+        _emit(result, options.as_json, command.show)
     if verb == "evaluate":
         command.verdict(result)
     return 0

@@ -112,12 +112,8 @@ def _say(message: str, error: BaseException | None = None) -> None:
         print(message, file=sys.stderr)
     information = (type(error), error, error.__traceback__) if error else None
     record = log.makeRecord(log.name, logging.ERROR, __file__, 0, message, (), information)
-    for handler in _log_files():
+    for handler in logs.files():
         handler.handle(record)
-
-
-def _log_files() -> list[logging.FileHandler]:
-    return [handler for handler in log.handlers if isinstance(handler, logging.FileHandler)]
 
 
 def _system_error(error: OSError) -> int:
@@ -136,7 +132,7 @@ def _bug(error: Exception) -> int:
     """One line for people; the traceback is for the log file."""
     if "1" in (os.environ.get("BIGTRAIN_DEBUG"), os.environ.get("HYDRA_FULL_ERROR")):
         traceback.print_exception(error)
-    files = [handler.baseFilename for handler in _log_files()]
+    files = [handler.baseFilename for handler in logs.files()]
     where = f"traceback in {files[0]}" if files else "BIGTRAIN_DEBUG=1 shows the traceback"
     first = (str(error).splitlines() or [""])[0]
     _say(f"error: {type(error).__name__}: {first} ({where})", error)

@@ -29,3 +29,8 @@ def to_file(path: Path) -> logging.Handler:
     handler.setFormatter(_FORMAT)
     log.addHandler(handler)
     return handler
+
+
+def files() -> list[logging.FileHandler]:
+    """The open log files."""
+    return [handler for handler in log.handlers if isinstance(handler, logging.FileHandler)]

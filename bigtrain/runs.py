@@ -102,11 +102,14 @@ class RunFolder:
         """How the process that held this folder before left it (`lost`: it died as `running`); None where none did."""
         return self._saved_status
 
-    def write_config(self, yaml_text: str, overrides: list[str]) -> None:
-        """Write config.yaml and overrides.yaml, the words of the command line."""
+    def write_config(self, yaml_text: str, overrides: list[str], step: int = 0) -> None:
+        """Write config.yaml, and the words of the command line into overrides.yaml: below those of earlier commands,
+        where the run goes on from a step."""
         write_text(self.path / "config.yaml", yaml_text)
+        file = self.path / "overrides.yaml"
+        before = f"{file.read_text(encoding='utf-8')}# continued at step {step}\n" if step and file.exists() else ""
         words = [json.dumps(redact(override), ensure_ascii=False) for override in overrides]  # JSON is YAML
-        write_text(self.path / "overrides.yaml", "".join(f"- {word}\n" for word in words) or "[]\n")
+        write_text(file, before + "".join(f"- {word}\n" for word in words))
 
     def write_environment(self) -> dict[str, Any]:
         """Write environment.json and return it; versions that have changed since are warned of and recorded."""
@@ -167,7 +170,7 @@ def read_status(path: Path) -> dict[str, Any] | None:
     return status if status is None or _is_held(path / ".lock") else _as_left_behind(status)
 
 
-def identity(plain: dict[str, Any], *, data_fingerprint: str, tokenizer_hash: str) -> dict[str, Any]:
+def identity(plain: dict[str, Any], *, data_fingerprint: str | dict[str, Any], tokenizer_hash: str) -> dict[str, Any]:
     """What may not change when a run is continued: a flat dict of dotted keys, equal after a round trip through JSON.
 
     `plain` is the config as plain values, with nulls and autos already resolved where they mean the same.
@@ -177,7 +180,7 @@ def identity(plain: dict[str, Any], *, data_fingerprint: str, tokenizer_hash: st
     flat = _flatten(plain)
     fixed = _PARTS + _BATCH + (_IDENTITY_OF_EXACT if flat.get("parallel.reduction") == "exact" else _IDENTITY_OF_FAST)
     kept = {key: value for key, value in sorted(flat.items()) if _is_below(key, fixed)}
-    return {"data": data_fingerprint, "tokenizer": tokenizer_hash, **kept}
+    return {**_flatten({"data": data_fingerprint}), "tokenizer": tokenizer_hash, **kept}
 
 
 def check_identity(saved: dict[str, Any], now: dict[str, Any], allow: list[str]) -> list[str]:
@@ -185,6 +188,12 @@ def check_identity(saved: dict[str, Any], now: dict[str, Any], allow: list[str])
 
     `allow` holds keys or their parents (`optimizer` stands for `optimizer.lr` too). Raises UserError naming the others.
     """
+    if unknown := [name for name in allow if not any(_is_below(key, [name]) for key in (*saved, *now))]:
+        raise UserError(
+            f"resume.allow=[{','.join(unknown)}]",
+            f"it names what the run's identity is made of: {', '.join(sorted(now))}",
+            "name one of these, or leave it out",
+        )
     differing = [key for key in sorted({*saved, *now}) if saved.get(key) != now.get(key)]
     refused = [key for key in differing if not _is_below(key, allow)]
     if refused:

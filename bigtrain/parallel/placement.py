@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from bigtrain.environment import usable_cpus
 from bigtrain.errors import BigtrainError, LostProcess, UserError
 from bigtrain.parallel.schema import DeviceConfig, DeviceKind, Fp32Matmul, ParallelConfig, Precision, Reduction
 
@@ -60,7 +61,7 @@ class Placement:
             # Some kernels, LayerNorm's backward among them, give other bits with another number of threads.
             torch.set_num_threads(parallel.threads or 1)
         elif local_world > 1:
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_world))
+            torch.set_num_threads(max(1, usable_cpus() // local_world))
         return dataclasses.replace(self, device=device, precision=config.precision)
 
     @property

@@ -68,6 +68,9 @@ class ParallelConfig:
     threads: int | None = option(
         None, "threads of a process on CPU; null: 1 with exact, else the cores shared out", at_least=1, at_most=1024
     )
+    hang_minutes: float | None = option(
+        30.0, "a process without progress for so long is ended, exit code 5; null: never", above=0
+    )
 
     def check(self) -> None:
         """Rules between keys. Raises UserError."""

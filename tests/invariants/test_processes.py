@@ -92,6 +92,30 @@ def test_a_killed_process_ends_the_run_with_code_5(prepared_set, tmp_path):
     assert "killed by signal 9" in errors
 
 
+@pytest.mark.slow  # the launcher gives the process that does not answer half a minute
+def test_a_process_that_hangs_ends_the_run_with_code_5(prepared_set, tmp_path):
+    run = tmp_path / "run"
+    words = [
+        *RUN,
+        "train.max_steps=100000",
+        "parallel.hang_minutes=0.05",
+        f"data.path={prepared_set}",
+        f"run.dir={run}",
+    ]
+    process = subprocess.Popen(
+        command("pretrain", *words, "--nproc", "2"), env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not written(run):
+        time.sleep(0.05)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+    leader = json.loads((run / "status.json").read_text())["pid"]
+    os.kill(next(int(pid) for pid in children if int(pid) != leader), signal.SIGSTOP)
+    _, errors = process.communicate(timeout=90)
+    assert process.returncode == 5, errors
+    assert json.loads((run / "status.json").read_text())["state"] == "failed"
+    assert "all_reduce" in (run / "log.txt").read_text()
+
+
 def test_a_batch_that_cannot_be_shared_out_is_refused(prepared_set, tmp_path):
     done = cli(
         "pretrain", *RUN, "train.batch_rows=3", f"data.path={prepared_set}", f"run.dir={tmp_path / 'x'}", "--nproc", "2"

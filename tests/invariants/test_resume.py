@@ -167,6 +167,24 @@ def test_a_folder_continues_from_its_own_config(reference, prepared_set, tmp_pat
     assert bits(run) == bits(reference)
 
 
+def test_a_run_continues_without_the_model_it_started_from(reference, prepared_set, tmp_path, monkeypatch):
+    from bigtrain.errors import Stopped
+
+    base, run = tmp_path / "base", tmp_path / "run"
+    shutil.copytree(reference, base)
+    words = [word for word in RUN if not word.startswith("model")]
+    words += ["objective=causal", f"init_from={base}", f"data.path={prepared_set}"]
+    run_verb("finetune", [*words, f"run.dir={tmp_path / 'whole'}"])
+    with monkeypatch.context() as patch:
+        stop_after(5, patch)
+        with pytest.raises(Stopped):
+            run_verb("finetune", [*words, f"run.dir={run}"])
+    shutil.rmtree(base)
+    run_verb("finetune", [f"run.dir={run}"])
+    assert bits(run) == bits(tmp_path / "whole")
+    assert (run / "overrides.yaml").read_text().count("init_from") == 1  # the words of the first command stay
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_compiled_run_stopped_and_continued_equals_uninterrupted(prepared_set, tmp_path, precision):
