@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.schema import DecoderConfig
 
 if TYPE_CHECKING:
     from bigtrain.generation.cache import KVCache
+
+ModelConfig = DecoderConfig | EncoderConfig
 
 
 class Model(nn.Module):
@@ -22,7 +25,8 @@ class Model(nn.Module):
     B rows, T tokens of a row, D width, V outputs: the vocabulary, or the labels of a classifier.
     """
 
-    config: DecoderConfig  # resolved: no nulls
+    causal = True  # a token sees those before it; else all of its row
+    config: ModelConfig  # resolved: no nulls
     n_labels: int  # 0: a language model
     blocks: nn.ModuleList  # what is compiled, checkpointed and sharded one by one
 

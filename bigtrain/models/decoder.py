@@ -1,4 +1,4 @@
-"""The decoder: GPT-2, Llama and Qwen3 are one module, whose parts a small table chooses.
+"""The decoder: GPT-2, Llama, Mistral, Qwen2 and Qwen3 are one module, whose parts a small table chooses.
 
 Shapes in comments: B rows, T tokens, D width, H query heads, K key/value heads, E head width, F MLP width,
 S positions, V outputs (the vocabulary, or a classifier's labels).
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,15 +19,16 @@ from torch import Tensor, nn
 from bigtrain.errors import UserError
 from bigtrain.models.base import Model, generator_for, n_parameters
 from bigtrain.models.layers import (
+    Embedding,
     attend,
     causal_mask,
     document_mask,
     document_positions,
     fold,
     keyed_dropout,
-    rotary_tables,
-    rotate,
+    ragged_mask,
 )
+from bigtrain.models.rotary import rotary_tables, rotate
 from bigtrain.models.schema import Architecture, DecoderConfig
 
 if TYPE_CHECKING:
@@ -35,24 +37,36 @@ if TYPE_CHECKING:
 Rotary = tuple[Tensor, Tensor]  # cosine and sine, (T, E/2) or (B, 1, T, E/2)
 
 
+class Biases(Enum):
+    """Which linear layers of a block have one."""
+
+    none = auto()
+    queries_keys_values = auto()
+    all = auto()
+
+
 @dataclass(frozen=True)
 class Shape:
-    """What the architectures differ in."""
+    """What the architectures differ in. Where `rotary`, positions turn queries and keys; else a table is added."""
 
     norm: type[nn.LayerNorm] | type[nn.RMSNorm]
-    rotary: bool  # positions turn queries and keys; else a learned table is added to the embedding
-    gated: bool  # SwiGLU; else GELU (tanh)
-    biases: bool
-    head_norms: bool  # RMSNorm on each query and key head
+    rotary: bool = True
+    gated: bool = True  # SwiGLU; else GELU (tanh)
+    biases: Biases = Biases.none
+    head_norms: bool = False  # RMSNorm on each query and key head
 
 
 SHAPES = {
     # Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"
-    Architecture.gpt2: Shape(nn.LayerNorm, rotary=False, gated=False, biases=True, head_norms=False),
+    Architecture.gpt2: Shape(nn.LayerNorm, rotary=False, gated=False, biases=Biases.all),
     # Touvron et al. 2023, arXiv 2302.13971; grouped-query attention as of arXiv 2307.09288
-    Architecture.llama: Shape(nn.RMSNorm, rotary=True, gated=True, biases=False, head_norms=False),
+    Architecture.llama: Shape(nn.RMSNorm),
+    # Jiang et al. 2023, arXiv 2310.06825; the window is `DecoderConfig.sliding_window`
+    Architecture.mistral: Shape(nn.RMSNorm),
+    # Yang et al. 2024, arXiv 2407.10671
+    Architecture.qwen2: Shape(nn.RMSNorm, biases=Biases.queries_keys_values),
     # Yang et al. 2025, arXiv 2505.09388
-    Architecture.qwen3: Shape(nn.RMSNorm, rotary=True, gated=True, biases=False, head_norms=True),
+    Architecture.qwen3: Shape(nn.RMSNorm, head_norms=True),
 }
 
 
@@ -63,27 +77,33 @@ class Attention(nn.Module):
         super().__init__()
         assert config.head_dim is not None
         assert config.n_kv_heads is not None
-        shape, self.head_dim = SHAPES[config.architecture], config.head_dim
-        self.q = nn.Linear(config.dim, config.n_heads * self.head_dim, bias=shape.biases)
-        self.k = nn.Linear(config.dim, config.n_kv_heads * self.head_dim, bias=shape.biases)
-        self.v = nn.Linear(config.dim, config.n_kv_heads * self.head_dim, bias=shape.biases)
-        self.o = nn.Linear(config.n_heads * self.head_dim, config.dim, bias=shape.biases)
+        shape, self.head_dim, self.window = SHAPES[config.architecture], config.head_dim, config.sliding_window
+        bias = shape.biases is not Biases.none
+        self.q = nn.Linear(config.dim, config.n_heads * self.head_dim, bias=bias)
+        self.k = nn.Linear(config.dim, config.n_kv_heads * self.head_dim, bias=bias)
+        self.v = nn.Linear(config.dim, config.n_kv_heads * self.head_dim, bias=bias)
+        self.joined: nn.Module | None = None  # x -> q(x), k(x), v(x), where generation packs the three into one
+        self.o = nn.Linear(config.n_heads * self.head_dim, config.dim, bias=shape.biases is Biases.all)
         self.q_norm = nn.RMSNorm(self.head_dim, eps=config.norm_eps) if shape.head_norms else None
         self.k_norm = nn.RMSNorm(self.head_dim, eps=config.norm_eps) if shape.head_norms else None
 
     def forward(self, x: Tensor, rotary: Rotary | None, mask: Tensor | None, cache: LayerCache | None) -> Tensor:
         """Mix tokens of x (B, T, D): see `attend` for the mask."""
-        q = self.q(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, H, T, E)
-        k = self.k(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, K, T, E)
-        v = self.v(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, K, T, E)
+        q, k, v = self.joined(x) if self.joined is not None else (self.q(x), self.k(x), self.v(x))
+        q = q.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, H, T, E)
+        k = k.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, K, T, E)
+        v = v.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, K, T, E)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q.float()), self.k_norm(k.float())
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
-        q, k = q.to(v.dtype), k.to(v.dtype)  # norms and rotations are fp32 under autocast
+        k = k.to(v.dtype)  # norms and rotations are fp32 under autocast
         if cache is not None:
             k, v = cache.extend(k, v)  # (B, K, S, E)
-        mixed: Tensor = self.o(attend(q, k, v, mask).transpose(1, 2).flatten(2))
+            if self.window is not None and cache.aligned:
+                seen = x.shape[1] + self.window - 1  # by the first of these tokens, and those after it
+                k, v = k[:, :, -seen:], v[:, :, -seen:]
+        mixed: Tensor = self.o(attend(q.to(v.dtype), k, v, mask).transpose(1, 2).flatten(2))
         return mixed  # (B, T, D)
 
 
@@ -94,9 +114,10 @@ class MLP(nn.Module):
         super().__init__()
         assert config.mlp_dim is not None
         shape = SHAPES[config.architecture]
-        self.gate = nn.Linear(config.dim, config.mlp_dim, bias=shape.biases) if shape.gated else None
-        self.up = nn.Linear(config.dim, config.mlp_dim, bias=shape.biases)
-        self.down = nn.Linear(config.mlp_dim, config.dim, bias=shape.biases)
+        bias = shape.biases is Biases.all
+        self.gate = nn.Linear(config.dim, config.mlp_dim, bias=bias) if shape.gated else None
+        self.up = nn.Linear(config.dim, config.mlp_dim, bias=bias)
+        self.down = nn.Linear(config.mlp_dim, config.dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D), each token by itself."""
@@ -126,15 +147,10 @@ class Block(nn.Module):
         return x + (h if keys is None else keyed_dropout(h, self.dropout, keys, 1))
 
 
-class Embedding(nn.Embedding):
-    """torch's own, left as it is when built: drawing normal numbers without memory would import torch's compiler."""
-
-    def reset_parameters(self) -> None:
-        """`Decoder.init_weights` gives the values."""
-
-
 class Decoder(Model):
     """Embedding, blocks, norm, head. With `n_labels` the head is a classifier's."""
+
+    config: DecoderConfig
 
     def __init__(self, config: DecoderConfig, n_labels: int = 0) -> None:
         super().__init__()
@@ -174,12 +190,13 @@ class Decoder(Model):
                 "the model has no positions beyond that",
                 "give shorter rows, or a larger model.max_seq_len for a new model",
             )
-        mask: Tensor | None = None
-        positions: slice | Tensor = slice(past, past + n_tokens)
-        if documents is not None:
-            mask, positions = document_mask(documents), document_positions(documents)
-        elif past and n_tokens > 1:
-            mask = causal_mask(n_tokens, past + n_tokens, tokens.device)
+        positions: slice | Tensor
+        if cache and not cache.aligned:
+            positions = cache.positions(tokens.device)
+            mask: Tensor | None = ragged_mask(positions, past + n_tokens, self.config.sliding_window)
+        else:
+            positions = slice(past, past + n_tokens) if documents is None else document_positions(documents)
+            mask = self._mask(n_tokens, past, documents, tokens.device)  # the same for all blocks
         keys = keys if self.config.dropout else None
 
         x = self.embedding(tokens)  # (B, T, D), fp32 also under autocast: the stream adds up many small terms
@@ -192,9 +209,21 @@ class Decoder(Model):
             block_keys = None if keys is None else fold(keys, number + 1)
             x = block(x, rotary, mask, block_keys, cache.layers[number] if cache else None)
         if cache:
-            cache.length += n_tokens
+            cache.advance(n_tokens, len(tokens))
         hidden: Tensor = self.norm(x)
         return hidden
+
+    def _mask(self, n_tokens: int, past: int, documents: Tensor | None, device: torch.device) -> Tensor | None:
+        """What `attend` must be told of who sees whom, over the keys that `Attention` hands it."""
+        window, n_keys = self.config.sliding_window, past + n_tokens
+        if window is not None:
+            n_keys = min(n_keys, n_tokens + window - 1)
+            window = window if n_keys > window else None
+        if documents is not None:
+            return document_mask(documents, window)
+        if window is None and (not past or n_tokens == 1):
+            return None
+        return causal_mask(n_tokens, n_keys, device, window)
 
     def _rotary(self, positions: slice | Tensor) -> Rotary:
         cos, sin = self.get_buffer("cos")[positions], self.get_buffer("sin")[positions]
@@ -207,7 +236,8 @@ class Decoder(Model):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., D) -> (..., V)."""
-        return F.linear(hidden, self.output_weight)
+        outputs: Tensor = F.linear(hidden, self.embedding.weight) if self.head is None else self.head(hidden)
+        return outputs
 
     def init_weights(self, seed: int, *, only: Container[str] | None = None) -> None:
         """Fill every parameter and buffer; with `only`, the buffers and the parameters of these names.
@@ -225,7 +255,8 @@ class Decoder(Model):
         """
         if self.positions is None:
             assert self.config.head_dim is not None
-            tables = rotary_tables(self.config.max_seq_len, self.config.head_dim, self.config.rope_theta)
+            shape = self.config.max_seq_len, self.config.head_dim
+            tables = rotary_tables(*shape, self.config.rope_theta, self.config.rope_scaling)
             for name, table in zip(("cos", "sin"), tables, strict=True):
                 self.get_buffer(name).copy_(table)
         residual = 0.02 / math.sqrt(2 * self.config.n_layers)
@@ -250,4 +281,5 @@ class Decoder(Model):
         tables += [] if self.head is None else [self.embedding]  # looked up, not multiplied by
         n = n_parameters(self) - sum(table.weight.numel() for table in tables)
         assert self.config.head_dim is not None
-        return 6.0 * n + 12.0 * self.config.n_layers * self.config.n_heads * self.config.head_dim * seq_len
+        seen = min(seq_len, self.config.sliding_window or seq_len)
+        return 6.0 * n + 12.0 * self.config.n_layers * self.config.n_heads * self.config.head_dim * seen

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import NamedTuple, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from bigtrain.errors import UserError
+from bigtrain.log import log
 from bigtrain.models.base import Model
-from bigtrain.models.decoder import Decoder
-from bigtrain.models.huggingface_config import ModelFolder, config_json, generation_json, read_config, read_json
-from bigtrain.models.names import LM_HEAD, Entry, entries, full_names
-from bigtrain.storage import write_json
+from bigtrain.models.card import Training, model_card
+from bigtrain.models.families import names_of, on_meta
+from bigtrain.models.huggingface_config import ModelFolder, config_json, generation_json, read_config
+from bigtrain.models.names import Entry
+from bigtrain.models.vocabulary import Moved
+from bigtrain.models.weight_files import INDEX, WEIGHTS, WeightFiles, listed
+from bigtrain.storage import write_json, write_text
 from bigtrain.tokenizer import Tokenizer
 
 __all__ = [
@@ -31,74 +33,130 @@ __all__ = [
 
 D = TypeVar("D", bound=Model)
 
-_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_FLOATS = {"F64", "F32", "F16", "BF16"}
-_LISTED = 20  # names of one kind in an error
-
 
 def load_model(
     folder: Path, *, labels: list[str] | None = None, seed: int = 0, device: str | torch.device = "cpu"
-) -> Decoder:
+) -> Model:
     """The model of a folder, in fp32.
 
     labels: makes a classifier of a language model, with a new head drawn from `seed`; a folder that holds a classifier
     keeps its own. Raises UserError, see `read_config` and `load_weights`.
     """
     source = read_config(folder)
-    model = Decoder.on_meta(source.config, n_labels=len(source.labels or labels or []))
+    model = on_meta(source.config, n_labels=len(source.labels or labels or []))
     return materialise_from(folder, model, torch.device(device), seed)
 
 
-def materialise_from(folder: Path, model: D, device: torch.device, seed: int) -> D:
-    """Give a model from the meta device its memory and the weights of a folder; a new head is drawn from `seed`."""
-    _matched(folder, model)  # before there is memory for what a config.json may claim
+def materialise_from(
+    folder: Path, model: D, device: torch.device, seed: int, *, tokenizer: Tokenizer | None = None
+) -> D:
+    """Give a model from the meta device its memory and the weights of a folder; a new head is drawn from `seed`.
+
+    A classifier gets one from a language model, a masked model from a bare encoder.
+
+    tokenizer: the one that the model is for. Where it is not the folder's own, or the embedding has another number of
+    rows, the rows move with their tokens: see `vocabulary.Moved`.
+    """
+    moved = _moved(folder, model, tokenizer) if tokenizer else None
+    new = _matched(folder, model, moved).new  # before there is memory for what a config.json may claim
+    if new and not model.n_labels:
+        log.warning("%s: no head for masked tokens, so a new one is drawn", folder)
     model.to_empty(device=device)
-    model.init_weights(seed, only={"head.weight"} if _has_new_head(model, read_config(folder)) else ())
-    load_weights(folder, model)
+    model.init_weights(seed, only=new)
+    load_weights(folder, model, moved, seed)
     return model
 
 
-def read_folder(folder: Path) -> tuple[ModelFolder, Tokenizer]:
-    """What a folder holds besides its weights. Raises UserError, also where the tokenizer does not fit the model."""
+def read_folder(folder: Path, *, resize_vocab: bool = False) -> tuple[ModelFolder, Tokenizer]:
+    """What a folder holds besides its weights. Raises UserError, also where the tokenizer does not fit the model.
+
+    resize_vocab: the embedding will be made to fit, so a tokenizer with more entries than rows will do.
+    """
     source, tokenizer = read_config(folder), Tokenizer.load(folder)
     assert source.config.vocab_size is not None
-    if tokenizer.vocab_size > source.config.vocab_size:
+    if tokenizer.vocab_size > source.config.vocab_size and not resize_vocab:
         raise UserError(
             f"{folder}: a tokenizer of {tokenizer.vocab_size} entries, an embedding of {source.config.vocab_size} rows",
             "the model needs a row for every token",
+            "restore the tokenizer that the model was trained with; or, if tokens were added to it, train with "
+            "model.resize_vocab=true first",
+        )
+    if beyond := [id_ for id_ in source.eos_ids if id_ >= tokenizer.vocab_size]:
+        raise UserError(
+            f"{folder}: a tokenizer of {tokenizer.vocab_size} entries, and config.json ends a text with token "
+            f"{beyond[0]}",
+            "tokenizer and weights belong together: this is the tokenizer of another model",
             "restore the tokenizer that the model was trained with",
+        )
+    if source.eos_ids and tokenizer.eos_id is not None and tokenizer.eos_id not in source.eos_ids:
+        log.warning(
+            "%s: config.json ends a text with token %s, the tokenizer with %d: is it the tokenizer of another model?",
+            folder,
+            " or ".join(map(str, source.eos_ids)),
+            tokenizer.eos_id,
         )
     return source, tokenizer
 
 
-def load_weights(folder: Path, model: Model) -> None:
+def load_weights(folder: Path, model: Model, moved: Moved | None = None, seed: int = 0) -> None:
     """Copy the weights of a folder (fp32, bf16 or fp16; one file or shards) into a model that has memory.
 
-    A classifier takes a language model's weights and keeps the head it was initialised with. Raises UserError for
-    files that are missing or damaged, and with the list of every tensor that is missing, unexpected or of another
-    shape; nothing has been copied then.
+    A classifier takes a language model's weights and keeps the head it was initialised with. moved: where the rows of
+    another vocabulary come from; new ones are drawn from `seed`. Raises UserError for files that are missing or
+    damaged, and with the list of every tensor that is missing, unexpected or of another shape; nothing has been copied
+    then.
     """
-    files, where, wanted = _matched(folder, model)
+    files, where, wanted, _ = _matched(folder, model, moved)
     parameters = dict(model.named_parameters())
+    rows = _vocabulary_rows(model)
     with torch.no_grad():
         for entry in wanted:
-            ours = [parameters[name] for name in entry.ours]
             tensor = files.read(where[entry.theirs])
+            if moved and entry.ours[0] in rows:
+                parameters[entry.ours[0]].copy_(moved.rows(tensor, entry.ours[0], seed))
+                continue
+            ours = [parameters[name] for name in entry.ours]
             for parameter, part in zip(ours, entry.split(tensor, [len(p) for p in ours]), strict=True):
                 parameter.copy_(part)
 
 
-def _matched(folder: Path, model: Model) -> tuple[_Files, dict[str, str], list[Entry]]:
-    """The files of a folder, the full names of their tensors, and the entries that `model` takes from them."""
-    source, parameters = read_config(folder), dict(model.named_parameters())
-    files = _Files(folder)
-    where = full_names(list(files.shapes), source.config.architecture)
-    wanted = entries(model.config, model.n_labels)
-    if _has_new_head(model, source):
-        wanted = [entry for entry in wanted if entry.ours != ("head.weight",)]
+def _vocabulary_rows(model: Model) -> set[str]:
+    """The parameters that have a row for each token; no file holds one of them transposed or joined with others."""
+    return {"embedding.weight"} if model.n_labels else {"embedding.weight", "head.weight", "head.bias"}
+
+
+def _moved(folder: Path, model: Model, tokenizer: Tokenizer) -> Moved | None:
+    """Where the rows of the model's vocabulary come from, if it is not just the folder's."""
+    before, after, own = read_config(folder).config.vocab_size, model.config.vocab_size, Tokenizer.load(folder)
+    assert before is not None
+    assert after is not None
+    if before == after and own.hash == tokenizer.hash:
+        return None
+    return Moved.between(own, before, tokenizer, after)
+
+
+class _Matched(NamedTuple):
+    files: WeightFiles
+    where: dict[str, str]  # full name of a tensor -> its name in the files
+    wanted: list[Entry]  # what the model takes from them
+    new: set[str]  # parameters of the model that they do not give
+
+
+def _matched(folder: Path, model: Model, moved: Moved | None) -> _Matched:
+    """How the files of a folder and a model go together. Raises UserError, see `load_weights`."""
+    source, names = read_config(folder), names_of(model.config)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    if moved:
+        shapes |= {
+            name: torch.Size([moved.n_before, *shapes[name][1:]]) for name in _vocabulary_rows(model) & {*shapes}
+        }
+    files = WeightFiles(folder)
+    where = names.full_names(list(files.shapes), source.config)
+    new = names.new(model.config, model.n_labels, bool(source.labels), where)
+    wanted = [entry for entry in names.entries(model.config, model.n_labels) if new.isdisjoint(entry.ours)]
     wrong: dict[str, list[str]] = {"missing": [], "unexpected": [], "misshapen": []}
     for entry in wanted:
-        shape = entry.shape([parameters[name].shape for name in entry.ours])
+        shape = entry.shape([shapes[name] for name in entry.ours])
         if entry.theirs not in where:
             wrong["missing"].append(entry.theirs)
         elif (there := files.shapes[where[entry.theirs]]) != shape:
@@ -106,107 +164,55 @@ def _matched(folder: Path, model: Model) -> tuple[_Files, dict[str, str], list[E
     known = {entry.theirs for entry in wanted}
     wrong["unexpected"] = sorted(where.keys() - known - _spare(files, where, model))
     if any(wrong.values()):
-        listed = "; ".join(f"{kind}: {_listed(names)}" for kind, names in wrong.items() if names)
+        found = "; ".join(f"{kind}: {listed(names)}" for kind, names in wrong.items() if names)
         raise UserError(
-            f"{folder}: {listed}",
+            f"{folder}: {found}",
             f"the tensors of the file are those of its config.json ({_kind(model)})",
             "restore the folder's config.json and weights; both must come from the same model",
         )
-    return files, where, wanted
+    return _Matched(files, where, wanted, new)
 
 
-def _spare(files: _Files, where: dict[str, str], model: Model) -> set[str]:
-    """The language model's head, where a classifier has no use for it, or where it is the embedding once more."""
-    if LM_HEAD not in where or not (model.n_labels or model.config.tied):
-        return set()
-    embedding = next(e.theirs for e in entries(model.config, model.n_labels) if e.ours == ("embedding.weight",))
-    same = model.n_labels or (
-        embedding in where and torch.equal(files.read(where[LM_HEAD]), files.read(where[embedding]))
-    )
-    return {LM_HEAD} if same else set()
-
-
-def _has_new_head(model: Model, source: ModelFolder) -> bool:
-    return model.n_labels > 0 and not source.labels
+def _spare(files: WeightFiles, where: dict[str, str], model: Model) -> set[str]:
+    """Tensors that the model has no use for, and those that are another one once more."""
+    names = names_of(model.config)
+    same = {
+        copy
+        for copy, original in names.copies(model.config).items()
+        if copy in where and original in where and torch.equal(files.read(where[copy]), files.read(where[original]))
+    }
+    return same | names.unused(model.config, model.n_labels, where)
 
 
 def _kind(model: Model) -> str:
     return f"{model.config.architecture}, {f'{model.n_labels} labels' if model.n_labels else 'a language model'}"
 
 
-def _listed(names: list[str]) -> str:
-    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
-
-
-class _Files:
-    """The safetensors files of a folder: shapes by name at once, tensors one by one."""
-
-    def __init__(self, folder: Path) -> None:
-        self.shapes: dict[str, list[int]] = {}
-        self._file_of: dict[str, Path] = {}
-        for path in _weight_files(folder):
-            with _opened(path) as tensors:
-                for name in tensors.keys():  # noqa: SIM118
-                    view = tensors.get_slice(name)
-                    if view.get_dtype() not in _FLOATS:
-                        raise UserError(
-                            f"{path}: {name} is {view.get_dtype()}",
-                            "weights are floating-point numbers of 16 bits or more; quantised ones are not read",
-                            "name the model as it was before quantisation",
-                        )
-                    self.shapes[name], self._file_of[name] = list(view.get_shape()), path
-
-    def read(self, name: str) -> Tensor:
-        """One tensor, as it is stored."""
-        with _opened(self._file_of[name]) as tensors:
-            tensor: Tensor = tensors.get_tensor(name)
-            return tensor
-
-
-def _weight_files(folder: Path) -> list[Path]:
-    if (folder / _WEIGHTS).is_file():
-        return [folder / _WEIGHTS]
-    if (folder / _INDEX).is_file():
-        weight_map = read_json(folder / _INDEX).get("weight_map")
-        names = sorted(set(weight_map.values())) if isinstance(weight_map, dict) else []
-        if not names or any(Path(name).name != name for name in names):
-            raise UserError(f"{folder / _INDEX}", "its weight_map names files of the same folder", "restore the file")
-        if absent := [name for name in names if not (folder / name).is_file()]:
-            raise UserError(f"{folder}: no {_listed(absent)}", f"{_INDEX} names these shards", "copy them there")
-        return [folder / name for name in names]
-    if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
-        raise UserError(
-            f"{folder}: pickled weights, no {_WEIGHTS}",
-            "weights are read from safetensors only: reading a pickle can run code",
-            "convert it once where you trust it: transformers' from_pretrained, then save_pretrained",
-        )
-    raise UserError(f"{folder}: no {_WEIGHTS}", "a model folder holds its weights", "name a folder that has them")
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: {error}", "it must be a whole safetensors file", "restore it from a copy") from error
-
-
 def save_model(
-    folder: Path, model: Model, tokenizer: Tokenizer, labels: list[str] | None = None, *, shard_bytes: int = 5 * 10**9
+    folder: Path,
+    model: Model,
+    tokenizer: Tokenizer,
+    labels: list[str] | None = None,
+    *,
+    training: Training | None = None,
+    shard_bytes: int = 5 * 10**9,
 ) -> None:
     """Write config.json, generation_config.json, fp32 weights and the tokenizer into an existing folder.
 
     transformers' Auto classes open it as it lies. Weights of more than `shard_bytes` are split into several files with
-    an index. The names are free of what compilation adds to them; a tied head is left out.
+    an index. The names are free of what compilation adds to them; a tied head is left out. training: what README.md,
+    the model card, tells of it; without that there is none.
     """
     labels = labels or []
+    if training:
+        write_text(folder / "README.md", model_card(model, tokenizer, labels, training))
     write_json(folder / "config.json", config_json(model.config, tokenizer, labels))
-    if not labels:
+    if model.causal and not labels:
         write_json(folder / "generation_config.json", generation_json(tokenizer))
     tokenizer.save(folder)
     shards = list(_shards(model, shard_bytes))
     total = len(shards)
-    names = [_WEIGHTS] if total == 1 else [f"model-{n + 1:05d}-of-{total:05d}.safetensors" for n in range(total)]
+    names = [WEIGHTS] if total == 1 else [f"model-{n + 1:05d}-of-{total:05d}.safetensors" for n in range(total)]
     parameters = dict(model.named_parameters())
     for file, shard in zip(names, shards, strict=True):
         tensors = {e.theirs: e.join([parameters[name].detach().float().cpu() for name in e.ours]) for e in shard}
@@ -215,7 +221,7 @@ def save_model(
     if total > 1:
         weight_map = {entry.theirs: file for file, shard in zip(names, shards, strict=True) for entry in shard}
         size = 4 * sum(parameter.numel() for parameter in parameters.values())
-        write_json(folder / _INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
+        write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
 
 
 def _shards(model: Model, shard_bytes: int) -> Iterator[list[Entry]]:
@@ -223,7 +229,7 @@ def _shards(model: Model, shard_bytes: int) -> Iterator[list[Entry]]:
     sizes = {name: 4 * parameter.numel() for name, parameter in model.named_parameters()}
     shard: list[Entry] = []
     held = 0
-    for entry in entries(model.config, model.n_labels):
+    for entry in names_of(model.config).entries(model.config, model.n_labels):
         size = sum(sizes[name] for name in entry.ours)
         if shard and held + size > shard_bytes:
             yield shard

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 _SHORT = 512  # tokens up to which two products beat the flash kernel on a CPU in bf16, measured forward and backward
 _WORD = 0xFFFFFFFF
 _GOLDEN = 0x9E3779B1  # 2^32 / golden ratio: spreads consecutive numbers
+
+
+class Embedding(nn.Embedding):
+    """torch's own, left as it is when built: drawing normal numbers without memory would import torch's compiler."""
+
+    def reset_parameters(self) -> None:
+        """`init_weights` gives the values."""
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
@@ -18,36 +25,30 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     and a single query sees all.
     """
     grouped = q.shape[1] != k.shape[1]
-    if grouped and mask is not None:
+    if grouped and q.shape[2] == 1:  # the heads of a group are as good as so many queries of one head
+        groups = q.reshape(len(q), k.shape[1], -1, q.shape[3])
+        return F.scaled_dot_product_attention(groups, k, v, mask).reshape(q.shape)
+    is_short = q.device.type == "cpu" and q.dtype == torch.bfloat16 and 1 < q.shape[2] == k.shape[2] <= _SHORT
+    if grouped and (is_short or mask is not None):
         # The fused CUDA kernels take a mask or grouped heads, not both.
         k, v = (heads.repeat_interleave(q.shape[1] // heads.shape[1], dim=1) for heads in (k, v))
         grouped = False
+    if is_short:
+        return _attend_by_products(q, k, v, mask)
     is_causal = mask is None and q.shape[2] > 1
-    if is_causal and not grouped and q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= _SHORT:
-        return _attend_by_products(q, k, v)
     return F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, enable_gqa=grouped)
 
 
-def _attend_by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Causal attention as two batched products: half the time of torch's CPU flash kernel for short rows in bf16."""
+def _attend_by_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention as two batched products: half the time of torch's CPU flash kernel for short rows in bf16."""
     n_rows, n_heads, n_tokens, width = q.shape
-    future = torch.full((n_tokens, n_tokens), -torch.inf, dtype=q.dtype).triu(1)
+    if mask is None:
+        mask = causal_mask(n_tokens, n_tokens, q.device)
+    hidden = torch.zeros(mask.shape, dtype=q.dtype).masked_fill(~mask, -torch.inf)
+    hidden = hidden.expand(n_rows, n_heads, -1, -1).reshape(-1, n_tokens, n_tokens)
     q, k, v = (heads.reshape(-1, n_tokens, width) for heads in (q, k, v))
-    scores = torch.baddbmm(future.expand(len(q), -1, -1), q, k.mT, alpha=width**-0.5)  # (B H, T, T)
+    scores = torch.baddbmm(hidden, q, k.mT, alpha=width**-0.5)  # (B H, T, T)
     return (scores.softmax(-1) @ v).view(n_rows, n_heads, n_tokens, width)
-
-
-def rotary_tables(n_positions: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of position x frequency, (n_positions, head_dim / 2) each (Su et al. 2021, arXiv 2104.09864)."""
-    frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-    angles = torch.arange(n_positions, dtype=torch.float32)[:, None] * frequencies
-    return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn the pairs (i, i + E/2) of each head of (B, H, T, E): the convention of Hugging Face's files."""
-    left, right = x.chunk(2, dim=-1)
-    return torch.cat((left * cos - right * sin, right * cos + left * sin), dim=-1)
 
 
 def document_positions(documents: Tensor) -> Tensor:
@@ -58,15 +59,23 @@ def document_positions(documents: Tensor) -> Tensor:
     return index - begins.cummax(dim=1).values
 
 
-def causal_mask(n_queries: int, n_keys: int, device: torch.device) -> Tensor:
-    """(1, 1, T, S): each of the last T of S tokens sees those up to itself."""
-    return torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(n_keys - n_queries)[None, None]
+def causal_mask(n_queries: int, n_keys: int, device: torch.device, window: int | None = None) -> Tensor:
+    """(1, 1, T, S): each of the last T of S tokens sees those up to itself, or the last `window` of them."""
+    mask = torch.ones(n_queries, n_keys, dtype=torch.bool, device=device).tril(n_keys - n_queries)
+    return (mask if window is None else mask.triu(n_keys - n_queries - window + 1))[None, None]
 
 
-def document_mask(documents: Tensor) -> Tensor:
-    """(B, 1, T, T): a token sees those up to itself in its own document."""
+def ragged_mask(positions: Tensor, n_keys: int, window: int | None = None) -> Tensor:
+    """(B, 1, T, S): tokens at `positions` (B, T) see the keys of their row up to themselves, or the last `window`."""
+    keys = torch.arange(n_keys, device=positions.device)
+    seen = keys <= positions[:, :, None]
+    return (seen if window is None else seen & (keys > positions[:, :, None] - window))[:, None]
+
+
+def document_mask(documents: Tensor, window: int | None = None) -> Tensor:
+    """(B, 1, T, T): a token sees those up to itself in its own document, or the last `window` of them."""
     same = documents[:, None, :, None] == documents[:, None, None, :]
-    return same & causal_mask(documents.shape[1], documents.shape[1], documents.device)
+    return same & causal_mask(documents.shape[1], documents.shape[1], documents.device, window)
 
 
 def mix(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ hold it transposed (GPT-2's `Conv1D` keeps (in, out) where a linear layer keeps 
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +53,9 @@ _LLAMA = {
     "blocks.{}.mlp.down.weight": "model.layers.{}.mlp.down_proj.weight",
     "norm.weight": "model.norm.weight",
 }
+_QWEN2 = _LLAMA | {
+    f"blocks.{{}}.attention.{part}.bias": f"model.layers.{{}}.self_attn.{part}_proj.bias" for part in "qkv"
+}
 _QWEN3 = _LLAMA | {
     "blocks.{}.attention.q_norm.weight": "model.layers.{}.self_attn.q_norm.weight",
     "blocks.{}.attention.k_norm.weight": "model.layers.{}.self_attn.k_norm.weight",
@@ -80,12 +84,18 @@ def _gpt2() -> list[Entry]:
     return entries
 
 
+def _alike(names: dict[str, str]) -> list[Entry]:
+    return [Entry(theirs, (ours,)) for ours, theirs in names.items()]
+
+
 _TABLES = {
     Architecture.gpt2: _gpt2(),
-    Architecture.llama: [Entry(theirs, (ours,)) for ours, theirs in _LLAMA.items()],
-    Architecture.qwen3: [Entry(theirs, (ours,)) for ours, theirs in _QWEN3.items()],
+    Architecture.llama: _alike(_LLAMA),
+    Architecture.mistral: _alike(_LLAMA),
+    Architecture.qwen2: _alike(_QWEN2),
+    Architecture.qwen3: _alike(_QWEN3),
 }
-_BACKBONE = {Architecture.gpt2: "transformer.", Architecture.llama: "model.", Architecture.qwen3: "model."}
+_BACKBONE = dict.fromkeys(Architecture, "model.") | {Architecture.gpt2: "transformer."}
 LM_HEAD, _SCORE = "lm_head.weight", "score.weight"
 # Constants that older versions of transformers saved: causal masks and rotary frequencies.
 _CONSTANT = re.compile(r"(.*\.)?(attn\.(masked_)?bias|rotary_emb\.inv_freq)")
@@ -106,12 +116,31 @@ def entries(config: DecoderConfig, n_labels: int) -> list[Entry]:
     return table
 
 
-def full_names(names: list[str], architecture: Architecture) -> dict[str, str]:
+def full_names(names: Iterable[str], config: DecoderConfig) -> dict[str, str]:
     """Full name -> name as the file has it, for all but the constants.
 
     Files of a bare backbone, the original GPT-2's among them, leave its prefix out.
     """
-    prefix = _BACKBONE[architecture]
+    prefix = _BACKBONE[config.architecture]
     names = [name for name in names if not _CONSTANT.fullmatch(name)]
     bare = not any(name.startswith(prefix) for name in names)
     return {prefix + name if bare and name not in (LM_HEAD, _SCORE) else name: name for name in names}
+
+
+def new(config: DecoderConfig, n_labels: int, labelled: bool, found: Container[str]) -> set[str]:
+    """Our parameters that a file of these full names does not give and that are drawn instead: a new classifier's head.
+
+    labelled: the file holds a classifier.
+    """
+    return {"head.weight"} if n_labels and not labelled else set()
+
+
+def unused(config: DecoderConfig, n_labels: int, found: Iterable[str]) -> set[str]:
+    """Tensors of a file that this model has no use for: the language model's head, in a classifier."""
+    return {LM_HEAD} & set(found) if n_labels else set()
+
+
+def copies(config: DecoderConfig) -> dict[str, str]:
+    """Tensors that a file may hold twice: the copy -> the original."""
+    embedding = next(e.theirs for e in entries(config, 1) if e.ours == ("embedding.weight",))
+    return {LM_HEAD: embedding} if config.tied else {}

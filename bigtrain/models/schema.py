@@ -5,13 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from bigtrain.errors import UserError
 from bigtrain.options import REQUIRED, option
-
-if TYPE_CHECKING:
-    from bigtrain.models.decoder import Decoder
 
 
 class Architecture(StrEnum):
@@ -19,18 +15,95 @@ class Architecture(StrEnum):
 
     gpt2 = "gpt2"  # LayerNorm, learned positions, GELU, biases
     llama = "llama"  # RMSNorm, rotary positions, SwiGLU
+    mistral = "mistral"  # llama with a sliding window
+    qwen2 = "qwen2"  # llama with biases on queries, keys and values
     qwen3 = "qwen3"  # llama with RMSNorm on each query and key head
 
 
+class Scaling(StrEnum):
+    """How rotary frequencies are changed, so that a model reads longer texts than it was first trained on."""
+
+    none = "none"
+    linear = "linear"  # every frequency divided by the factor
+    llama3 = "llama3"  # only the low ones, with a ramp in between
+    yarn = "yarn"  # the same by another ramp, and sharper attention
+
+
 @dataclass
-class DecoderConfig:
+class RopeScalingConfig:
+    """Rotary frequencies for longer texts: see `models.rotary.frequencies`."""
+
+    kind: Scaling = option(Scaling.none, "none, linear, llama3 or yarn")
+    factor: float = option(1.0, "how many times longer the texts become", at_least=1)
+    original_seq_len: int | None = option(
+        None, "llama3, yarn: longest sequence before; null: model.max_seq_len", at_least=1, at_most=1 << 28
+    )
+    low_freq_factor: float = option(1.0, "llama3: fewer turns than this over the original length are slowed", above=0)
+    high_freq_factor: float = option(4.0, "llama3: more turns than this stay as they are", above=0)
+    beta_fast: float = option(32.0, "yarn: more turns than this over the original length stay as they are", above=0)
+    beta_slow: float = option(1.0, "yarn: fewer turns than this are slowed", above=0)
+    attention_factor: float | None = option(
+        None, "yarn: multiplies queries and keys; null: 1 + ln(factor) / 10", above=0
+    )
+
+    def check(self) -> None:
+        """Rules between keys. Raises UserError."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value != field.default and field.name != "kind" and self.kind not in _READ_BY[field.name]:
+                raise UserError(
+                    f"model.rope_scaling.{field.name}={value} with model.rope_scaling.kind={self.kind}",
+                    f"it is read with kind={' or '.join(_READ_BY[field.name])}",
+                    "leave it out, or choose that kind",
+                )
+        if self.low_freq_factor >= self.high_freq_factor:
+            raise UserError(
+                f"model.rope_scaling.low_freq_factor={self.low_freq_factor:g} with high_freq_factor="
+                f"{self.high_freq_factor:g}",
+                "the ramp goes up from the low factor to the high one",
+                "give a smaller low_freq_factor, or a larger high_freq_factor",
+            )
+
+
+_LONGER = (Scaling.llama3, Scaling.yarn)
+_READ_BY: dict[str, tuple[Scaling, ...]] = {
+    "factor": (Scaling.linear, *_LONGER),
+    "original_seq_len": _LONGER,
+    "low_freq_factor": (Scaling.llama3,),
+    "high_freq_factor": (Scaling.llama3,),
+    "beta_fast": (Scaling.yarn,),
+    "beta_slow": (Scaling.yarn,),
+    "attention_factor": (Scaling.yarn,),
+}
+
+
+@dataclass
+class StartConfig:
+    """What may change in a model that starts from another."""
+
+    resize_vocab: bool = option(
+        False,
+        "with init_from: the embedding grows or shrinks to another tokenizer; tokens that stay keep their rows",
+    )
+
+
+def padded(vocab_size: int) -> int:
+    """Rows of an embedding for a tokenizer of `vocab_size` entries: a multiple of 64 is multiplied faster."""
+    return -(-vocab_size // 64) * 64
+
+
+_ANY_HEAD_DIM = (Architecture.mistral, Architecture.qwen3)  # the others want heads that divide the width
+
+
+@dataclass
+class DecoderConfig(StartConfig):
     """A GPT-style decoder. A size left null follows from the others.
 
     `resolved` fills the nulls in; a model is built from that.
     """
 
     name: str = option("decoder", "the family")
-    architecture: Architecture = option(Architecture.llama, "gpt2, llama or qwen3: the shape, as transformers knows it")
+    architecture: Architecture = option(Architecture.llama, "the shape, as transformers knows it")
     dim: int = option(REQUIRED, "width of the residual stream", at_least=1, at_most=1 << 20)
     n_layers: int = option(REQUIRED, "blocks", at_least=1, at_most=10_000)
     n_heads: int = option(REQUIRED, "query heads", at_least=1)
@@ -43,19 +116,45 @@ class DecoderConfig:
         None, "rows of the embedding; null: the tokenizer's, padded to 64s", at_least=1, at_most=1 << 28
     )
     max_seq_len: int = option(1024, "longest sequence the model is made for, in tokens", at_least=1, at_most=1 << 28)
-    rope_theta: float = option(10000.0, "base of the rotary frequencies (llama, qwen3)", above=0)
+    rope_theta: float = option(10000.0, "base of the rotary frequencies (all but gpt2)", above=0)
+    rope_scaling: RopeScalingConfig = option(RopeScalingConfig, "rotary frequencies for longer texts (all but gpt2)")
+    sliding_window: int | None = option(
+        None, "mistral: a token sees this many, itself among them; null: all before it", at_least=1, at_most=1 << 28
+    )
     norm_eps: float = option(1e-5, "epsilon of the norms", above=0)
     tied: bool = option(False, "one matrix for embedding and head")
     dropout: float = option(0.0, "dropout of embeddings and residual branches, keyed by sample", at_least=0, below=1)
 
     def check(self) -> None:
         """Rules between keys. Raises UserError."""
-        if self.dim % self.n_heads and (self.head_dim is None or self.architecture is not Architecture.qwen3):
+        self._check_heads()
+        gpt2 = self.architecture is Architecture.gpt2
+        if gpt2 and self.rope_scaling.kind is not Scaling.none:
+            raise UserError(
+                f"model.rope_scaling.kind={self.rope_scaling.kind} with model.architecture=gpt2",
+                "GPT-2 learns its positions: it has no rotary frequencies",
+                "leave model.rope_scaling out, or use another model.architecture",
+            )
+        if self.rope_scaling.kind is Scaling.yarn and self.rope_theta <= 1:
+            raise UserError(
+                f"model.rope_theta={self.rope_theta:g} with model.rope_scaling.kind=yarn",
+                "yarn tells pairs apart by how often they turn, and here none turns less often than the one before",
+                "give a model.rope_theta above 1",
+            )
+        if self.sliding_window is not None and self.architecture is not Architecture.mistral:
+            raise UserError(
+                f"model.sliding_window={self.sliding_window} with model.architecture={self.architecture}",
+                "of the shapes that are built, only Mistral's looks through a window",
+                "leave model.sliding_window null, or use model.architecture=mistral",
+            )
+
+    def _check_heads(self) -> None:
+        if self.dim % self.n_heads and (self.head_dim is None or self.architecture not in _ANY_HEAD_DIM):
             even = 2 * self.n_heads  # which rotary positions need
             near = even * max(1, round(self.dim / even))
             raise UserError(
                 f"model.n_heads={self.n_heads} with model.dim={self.dim}",
-                "the heads must divide the width (only qwen3 takes any model.head_dim)",
+                f"the heads must divide the width (only {' and '.join(_ANY_HEAD_DIM)} take any model.head_dim)",
                 f"choose model.dim as a multiple of model.n_heads, for example {near}",
             )
         if self.n_kv_heads is not None and self.n_heads % self.n_kv_heads:
@@ -81,17 +180,15 @@ class DecoderConfig:
 
     def resolved(self, vocab_size: int) -> DecoderConfig:
         """The same shape with every null filled in. `vocab_size` is the tokenizer's, used where none was given."""
-        gpt2 = self.architecture is Architecture.gpt2
+        gpt2, scaling = self.architecture is Architecture.gpt2, self.rope_scaling
+        if scaling.kind in _LONGER:
+            original = scaling.original_seq_len or self.max_seq_len
+            scaling = dataclasses.replace(scaling, original_seq_len=original)
         return dataclasses.replace(
             self,
+            rope_scaling=scaling,
             n_kv_heads=self.n_kv_heads or self.n_heads,
             head_dim=self.head_dim or self.dim // self.n_heads,
             mlp_dim=self.mlp_dim or (4 * self.dim if gpt2 else -(-8 * self.dim // (3 * 32)) * 32),
-            vocab_size=self.vocab_size or -(-vocab_size // 64) * 64,
+            vocab_size=self.vocab_size or padded(vocab_size),
         )
-
-    def on_meta(self, vocab_size: int) -> Decoder:
-        """The module without memory yet, for a tokenizer of `vocab_size` entries: see `models.base.materialise`."""
-        from bigtrain.models.decoder import Decoder
-
-        return Decoder.on_meta(self.resolved(vocab_size))

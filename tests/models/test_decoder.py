@@ -13,15 +13,18 @@ from bigtrain.errors import UserError
 from bigtrain.generation.cache import KVCache
 from bigtrain.models.base import materialise, n_parameters
 from bigtrain.models.decoder import Decoder
-from bigtrain.models.schema import Architecture, DecoderConfig
+from bigtrain.models.schema import Architecture, DecoderConfig, RopeScalingConfig, Scaling
 
 CPU = torch.device("cpu")
+SLOWED = RopeScalingConfig(kind=Scaling.linear, factor=2.0)
 
 
 def shape(architecture: str, **fields: Any) -> DecoderConfig:
     sizes = {"dim": 32, "n_layers": 3, "n_heads": 4, "max_seq_len": 24, "vocab_size": 61}
     if architecture != "gpt2":
         sizes["n_kv_heads"] = 2
+    if architecture == "mistral":
+        sizes["sliding_window"] = 5
     return DecoderConfig(architecture=Architecture(architecture), **{**sizes, **fields}).resolved(0)
 
 
@@ -73,7 +76,8 @@ def test_counting(architecture: str, tied: bool) -> None:
     config = model.config
     tables = config.max_seq_len * 32 if architecture == "gpt2" else 0
     tables += 0 if tied else 61 * 32
-    assert model.flops_per_token(20) == 6 * (n_parameters(model) - tables) + 12 * 3 * 32 * 20
+    seen = 5 if architecture == "mistral" else 20
+    assert model.flops_per_token(20) == 6 * (n_parameters(model) - tables) + 12 * 3 * 32 * seen
     per_block = 6 if architecture == "gpt2" else 7
     assert len(model.hidden_matrices()) == 3 * per_block
     assert ("head.weight" in model.state_dict()) == (not tied)
@@ -111,9 +115,21 @@ def test_a_token_sees_none_after_it(architecture: str, tokens: torch.Tensor) -> 
 def test_a_cache_gives_what_the_whole_row_gives(architecture: str, tokens: torch.Tensor) -> None:
     model = decoder(architecture)
     whole, cache = model(tokens), KVCache(3, capacity=20)
-    parts = [model(tokens[:, a:b], cache=cache) for a, b in ((0, 6), (6, 7), (7, 15), (15, 20))]
+    parts = [model(tokens[:, a:b], cache=cache) for a, b in ((0, 3), (3, 4), (4, 12), (12, 13), (13, 14), (14, 20))]
     assert cache.length == 20
     torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("window", [1, 4, 19, 20, 500])
+def test_a_window_reaches_as_far_as_the_layers_carry_it(window: int, tokens: torch.Tensor) -> None:
+    model, open_ = decoder("mistral", sliding_window=window), decoder("mistral", sliding_window=None)
+    changed = tokens.clone()
+    changed[:, 0] = (tokens[:, 0] + 1) % 61
+    differs = (model(tokens) != model(changed)).any(-1).all(0)  # (T,)
+    reach = 3 * (window - 1)  # three layers
+    assert differs.tolist() == [position <= reach for position in range(20)]
+    if window >= 20:
+        assert torch.equal(model(tokens), open_(tokens))
 
 
 @each
@@ -184,10 +200,12 @@ def test_a_classifier_has_a_head_for_its_labels(tokens: torch.Tensor) -> None:
     ("fields", "words"),
     [
         ({"n_heads": 5}, "must divide the width"),
-        ({"n_heads": 5, "head_dim": 8, "n_kv_heads": 1}, "only qwen3"),
+        ({"n_heads": 5, "head_dim": 8, "n_kv_heads": 1}, "only mistral and qwen3"),
         ({"n_kv_heads": 3}, "divisors"),
         ({"head_dim": 7}, "even"),
         ({"architecture": Architecture.gpt2}, "as many key/value heads"),
+        ({"sliding_window": 8}, "only Mistral"),
+        ({"architecture": Architecture.gpt2, "n_kv_heads": None, "rope_scaling": SLOWED}, "learns its positions"),
     ],
 )
 def test_shapes_that_transformers_does_not_know_are_refused(fields: dict[str, Any], words: str) -> None:
@@ -196,5 +214,6 @@ def test_shapes_that_transformers_does_not_know_are_refused(fields: dict[str, An
         config.check()
 
 
-def test_qwen3_takes_any_head_dim() -> None:
-    shape("qwen3", dim=25, head_dim=6, n_heads=4).check()
+@pytest.mark.parametrize("architecture", ["mistral", "qwen3"])
+def test_some_take_any_head_dim(architecture: str) -> None:
+    shape(architecture, dim=25, head_dim=6, n_heads=4).check()

@@ -9,12 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bigtrain.data.schema import BytesConfig
+from bigtrain.data.schema import BytesConfig, CharsConfig
 from bigtrain.errors import UserError
 from bigtrain.models.base import materialise
 from bigtrain.models.decoder import Decoder
-from bigtrain.models.huggingface import load_model, load_weights, read_config, save_model
-from bigtrain.models.schema import Architecture, DecoderConfig
+from bigtrain.models.huggingface import load_model, load_weights, read_config, read_folder, save_model
+from bigtrain.models.schema import Architecture, DecoderConfig, RopeScalingConfig, Scaling
 from bigtrain.tokenizer import train
 
 CPU = torch.device("cpu")
@@ -142,6 +142,39 @@ def test_the_keys_of_transformers_4(save: Callable[..., Path]) -> None:
     assert read_config(folder).config.rope_theta == 10000.0
 
 
+SCALED = [
+    RopeScalingConfig(Scaling.linear, factor=2.0),
+    RopeScalingConfig(Scaling.llama3, factor=8.0, original_seq_len=8, low_freq_factor=1.5, high_freq_factor=3.0),
+    RopeScalingConfig(Scaling.yarn, factor=4.0, beta_fast=30.0, beta_slow=2.0, attention_factor=1.1),
+]
+
+
+@pytest.mark.parametrize("scaling", SCALED, ids=lambda scaling: scaling.kind)
+def test_scaled_frequencies_are_read_in_the_keys_of_both_versions(
+    save: Callable[..., Path], scaling: RopeScalingConfig
+) -> None:
+    model = decoder(rope_scaling=scaling, rope_theta=5e4)
+    folder = save(model)
+    written = json.loads((folder / "config.json").read_text())
+    assert written["rope_parameters"] == written["rope_scaling"] | {"rope_theta": 5e4}
+    edit(folder, rope_scaling=..., rope_theta=...)
+    assert read_config(folder).config == model.config
+    older = {"type" if key == "rope_type" else key: value for key, value in written["rope_scaling"].items()}
+    edit(folder, rope_parameters=..., rope_scaling=older, rope_theta=5e4)
+    assert read_config(folder).config == model.config
+    assert torch.equal(load_model(folder).get_buffer("cos"), model.get_buffer("cos"))
+
+
+def test_defaults_are_those_of_transformers(save: Callable[..., Path]) -> None:
+    folder = save(decoder("mistral", sliding_window=3))
+    assert read_config(folder).config.sliding_window == 3
+    edit(folder, sliding_window=None)
+    assert read_config(folder).config.sliding_window is None
+    edit(folder, sliding_window=..., max_position_embeddings=..., num_key_value_heads=None)
+    config = read_config(folder).config
+    assert (config.sliding_window, config.max_seq_len, config.n_kv_heads) == (4096, 131072, 2)
+
+
 def test_every_wrong_tensor_is_named(save: Callable[..., Path]) -> None:
     folder = save(decoder())
 
@@ -168,11 +201,23 @@ def test_many_wrong_tensors_are_counted(save: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("architecture", "changes", "words"),
     [
-        ("llama", {"model_type": "mamba"}, "'mamba'.*supported architectures are gpt2, llama, qwen3"),
-        ("llama", {"model_type": ...}, "None.*gpt2, llama, qwen3"),
+        ("llama", {"model_type": "mamba"}, "'mamba'.*supported architectures are gpt2, llama, mistral, qwen2, qwen3"),
+        ("llama", {"model_type": ...}, "None.*gpt2, llama, mistral, qwen2, qwen3"),
+        ("llama", {"model_type": "own", "auto_map": {"AutoModel": "evil.Model"}}, "'own', auto_map.*never run"),
         ("llama", {"auto_map": {"AutoModel": "evil.Model"}}, "auto_map.*never run"),
-        ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope scaling.*yarn"),
-        ("llama", {"rope_parameters": ..., "rope_scaling": {"type": "linear", "factor": 2.0}}, "rope scaling.*linear"),
+        ("llama", {"rope_scaling": {"rope_type": "dynamic", "factor": 4.0}}, "dynamic.*default, linear, llama3, yarn"),
+        ("llama", {"rope_parameters": {"type": ["x"]}}, "rope scaling"),
+        ("llama", {"rope_parameters": {"full_attention": {"rope_type": "default"}}}, "full_attention"),
+        ("llama", {"rope_scaling": {"rope_type": "linear"}}, "no factor.*above zero"),
+        ("llama", {"rope_scaling": {"rope_type": "linear", "factor": "2"}}, 'factor "2"'),
+        (
+            "llama",
+            {"rope_scaling": {"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1}},
+            "no high_freq_factor",
+        ),
+        ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 2.0, "truncate": False}}, "truncate.*whole pairs"),
+        ("llama", {"rope_scaling": {"rope_type": "yarn", "factor": 0.5}}, "factor 0.5"),
+        ("llama", {"partial_rotary_factor": 0.5}, "all of a head"),
         ("llama", {"rope_parameters": "x"}, "rope_parameters"),
         ("llama", {"attention_bias": True}, "attention_bias true"),
         ("llama", {"mlp_bias": True}, "mlp_bias true"),
@@ -184,6 +229,10 @@ def test_many_wrong_tensors_are_counted(save: Callable[..., Path]) -> None:
         ("llama", {"num_hidden_layers": -2}, "num_hidden_layers -2"),
         ("llama", {"tie_word_embeddings": "yes"}, "true or false"),
         ("llama", {"num_attention_heads": 3}, "divide the width"),
+        ("qwen2", {"use_sliding_window": True}, "use_sliding_window"),
+        ("mistral", {"sliding_window": 0}, "sliding_window 0"),
+        ("mistral", {"sliding_window": 4, "layer_types": ["full_attention"]}, "layer_types.*alike"),
+        ("mistral", {"hidden_act": "relu"}, "hidden_act"),
         ("qwen3", {"use_sliding_window": True}, "use_sliding_window"),
         ("qwen3", {"layer_types": ["full_attention", "sliding_attention"]}, "sliding"),
         ("gpt2", {"activation_function": "relu"}, 'activation_function "relu"'),
@@ -226,7 +275,7 @@ def out_of_the_folder(folder: Path) -> None:
         (damaged, r"model\.safetensors.*whole safetensors file"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"not tensors"), r"model\.safetensors"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"no model\.safetensors"),
-        (pickled, "pickled weights.*save_pretrained"),
+        (pickled, "pickled weights.*can run code.*from_pretrained.*save_pretrained"),
         (quantised, r"model\.norm\.weight is I8"),
         (out_of_the_folder, "index.json.*same folder"),
         (lambda folder: (folder / "config.json").unlink(), r"no config\.json"),
@@ -250,6 +299,27 @@ def test_shards(save: Callable[..., Path], architecture: str) -> None:
     lost.unlink()
     with pytest.raises(UserError, match=lost.name):
         load_model(folder)
+
+
+def test_the_tokenizer_of_another_model_is_refused(save: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
+    folder = save(decoder())
+    read_folder(folder)
+    train(CharsConfig(), ["abc"]).save(folder)  # its five ids are among the model's
+    with pytest.raises(UserError, match=r"5 entries.*token 256(?s:.)*another model"):
+        read_folder(folder)
+    edit(folder, eos_token_id=2)
+    with caplog.at_level("WARNING", logger="bigtrain"):
+        read_folder(folder)
+    assert "ends a text with token 2, the tokenizer with 4" in caplog.text
+
+
+def test_a_tokenizer_with_more_entries_than_rows_is_refused_unless_they_will_be_made(
+    save: Callable[..., Path],
+) -> None:
+    folder = save(decoder(vocab_size=200))
+    with pytest.raises(UserError, match=r"257 entries, an embedding of 200 rows(?s:.)*model\.resize_vocab=true"):
+        read_folder(folder)
+    assert read_folder(folder, resize_vocab=True)[1].vocab_size == 257
 
 
 def test_a_failed_load_leaves_the_model_as_it_was(save: Callable[..., Path]) -> None:

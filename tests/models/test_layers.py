@@ -1,4 +1,4 @@
-"""Attention, positions, documents and keyed dropout, each against its definition."""
+"""Attention, documents and keyed dropout, each against its definition."""
 
 import math
 
@@ -14,8 +14,6 @@ from bigtrain.models.layers import (
     fold,
     keyed_dropout,
     mix,
-    rotary_tables,
-    rotate,
 )
 from bigtrain.parallel.compiler import make_ready
 
@@ -41,19 +39,6 @@ def test_attention_is_causal_with_and_without_a_mask(kv_heads: int) -> None:
     torch.testing.assert_close(attend(q[:, :, 8:], k, v, None), expected[:, :, 8:])  # one sees all
 
 
-def test_rotation_depends_on_the_distance_only() -> None:
-    cos, sin = rotary_tables(50, 8, 10000.0)
-    q, k = torch.randn(2, 1, 1, 1, 8)
-
-    def score(at: int, to: int) -> float:
-        return float((rotate(q, cos[at], sin[at]) * rotate(k, cos[to], sin[to])).sum())
-
-    assert score(3, 10) == pytest.approx(score(40, 47), abs=1e-5)
-    assert score(3, 10) != pytest.approx(score(10, 3), abs=1e-3)
-    torch.testing.assert_close(rotate(q, cos[0], sin[0]), q)
-    assert cos[7, 1] == pytest.approx(math.cos(7 * 10000 ** (-2 / 8)), abs=1e-6)
-
-
 def test_positions_restart_and_masks_end_with_each_document() -> None:
     documents = torch.tensor([[4, 4, 4, 5, 6, 6], [0, 1, 1, 1, 1, 1]], dtype=torch.int32)
     assert document_positions(documents).tolist() == [[0, 1, 2, 0, 0, 1], [0, 0, 1, 2, 3, 4]]
@@ -61,6 +46,35 @@ def test_positions_restart_and_masks_end_with_each_document() -> None:
         for query in range(6):
             seen = [key for key in range(query + 1) if row[key] == row[query]]
             assert mask[query].nonzero().flatten().tolist() == seen
+    for row, mask in zip(documents, document_mask(documents, window=2)[:, 0], strict=True):
+        for query in range(6):
+            seen = [key for key in (query - 1, query) if key >= 0 and row[key] == row[query]]
+            assert mask[query].nonzero().flatten().tolist() == seen
+
+
+@pytest.mark.parametrize("kv_heads", [1, 4])
+@pytest.mark.parametrize("kind", ["causal", "window", "documents"])
+def test_every_kernel_gives_the_same(kv_heads: int, kind: str) -> None:
+    """In bf16 and for short rows two products stand in for torch's kernel; grouped heads and masks as well."""
+    q = torch.randn(3, 4, 24, 8, dtype=torch.bfloat16)
+    k, v = torch.randn(2, 3, kv_heads, 24, 8, dtype=torch.bfloat16)
+    documents = torch.arange(24).expand(3, -1) // torch.tensor([[5], [7], [30]])
+    masks = {"window": causal_mask(24, 24, q.device, 4), "documents": document_mask(documents)}
+    allowed = masks.get(kind, causal_mask(24, 24, q.device))
+    expected = attention_by_hand(q.float(), k.float(), v.float(), allowed)
+    got = attend(q, k, v, masks.get(kind))
+    assert got.dtype == torch.bfloat16
+    assert (got - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 9, 20])
+def test_a_window_shows_the_last_tokens_only(window: int) -> None:
+    q, k, v = torch.randn(3, 2, 2, 9, 6)
+    allowed = torch.tensor([[query - window < key <= query for key in range(9)] for query in range(9)])
+    expected = attention_by_hand(q, k, v, allowed)
+    torch.testing.assert_close(attend(q, k, v, causal_mask(9, 9, q.device, window)), expected)
+    new = attend(q[:, :, 6:], k, v, causal_mask(3, 9, q.device, window))
+    torch.testing.assert_close(new, expected[:, :, 6:])
 
 
 def test_mix_is_a_bijection_of_words_that_avalanches() -> None:
@@ -114,7 +128,7 @@ def test_compiled_dropout_has_the_same_bits() -> None:
 
 
 def test_dropout_passes_gradients_through_what_it_keeps() -> None:
-    x = torch.randn(6, 16, 24, dtype=torch.bfloat16, requires_grad=True)
+    x = torch.randn(6, 16, 24).bfloat16().requires_grad_()  # drawn in bf16 some are zero
     y = keyed_dropout(x, 0.3, KEYS, 2)
     assert y.dtype == torch.bfloat16
     y.float().sum().backward()

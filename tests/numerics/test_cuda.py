@@ -20,6 +20,8 @@ def decoder(architecture: str, device: str) -> Decoder:
     sizes: dict[str, Any] = {"dim": 128, "n_layers": 2, "n_heads": 4, "max_seq_len": 96, "vocab_size": 320}
     if architecture != "gpt2":
         sizes["n_kv_heads"] = 2
+    if architecture == "mistral":
+        sizes["sliding_window"] = 20
     config = DecoderConfig(architecture=Architecture(architecture), dropout=0.1, **sizes).resolved(0)
     model = Decoder.on_meta(config)
     materialise(model, torch.device(device), 1)

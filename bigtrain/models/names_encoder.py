@@ -1,0 +1,109 @@
+"""Names of tensors in Hugging Face files of encoders, and what their files hold besides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterable
+
+from bigtrain.models.encoder_schema import EncoderArchitecture, EncoderConfig
+from bigtrain.models.names import Entry
+
+_EMBEDDINGS = {
+    "embedding": "embeddings.word_embeddings",
+    "positions": "embeddings.position_embeddings",
+    "segments": "embeddings.token_type_embeddings",
+}
+_BACKBONE = {  # a weight and a bias each
+    "embedding_norm": "embeddings.LayerNorm",
+    "blocks.{}.attention.q": "encoder.layer.{}.attention.self.query",
+    "blocks.{}.attention.k": "encoder.layer.{}.attention.self.key",
+    "blocks.{}.attention.v": "encoder.layer.{}.attention.self.value",
+    "blocks.{}.attention.o": "encoder.layer.{}.attention.output.dense",
+    "blocks.{}.attention_norm": "encoder.layer.{}.attention.output.LayerNorm",
+    "blocks.{}.mlp.up": "encoder.layer.{}.intermediate.dense",
+    "blocks.{}.mlp.down": "encoder.layer.{}.output.dense",
+    "blocks.{}.mlp_norm": "encoder.layer.{}.output.LayerNorm",
+}
+_MASKED = {
+    EncoderArchitecture.bert: {
+        "head.dense": "cls.predictions.transform.dense",
+        "head.norm": "cls.predictions.transform.LayerNorm",
+    },
+    EncoderArchitecture.roberta: {"head.dense": "lm_head.dense", "head.norm": "lm_head.layer_norm"},
+}
+_MASKED_BIAS = {EncoderArchitecture.bert: "cls.predictions.bias", EncoderArchitecture.roberta: "lm_head.bias"}
+_CLASSIFIER = {
+    EncoderArchitecture.bert: {"classifier.dense": "bert.pooler.dense", "classifier.out": "classifier"},
+    EncoderArchitecture.roberta: {
+        "classifier.dense": "classifier.dense",
+        "classifier.out": "classifier.out_proj",
+    },
+}
+_HEADS = ("cls.", "lm_head.", "classifier.")  # beside the backbone: never with its prefix
+# The table of whole numbers that older versions of transformers saved.
+_CONSTANT = re.compile(r"(.*\.)?embeddings\.(position_ids|token_type_ids)")
+
+
+def _prefix(architecture: EncoderArchitecture) -> str:
+    return f"{architecture}."
+
+
+def entries(config: EncoderConfig, n_labels: int) -> list[Entry]:
+    """Every tensor of a model's file; the head's matrix is the embedding."""
+    architecture, prefix = config.architecture, _prefix(config.architecture)
+    table = [Entry(f"{prefix}{theirs}.weight", (f"{ours}.weight",)) for ours, theirs in _EMBEDDINGS.items()]
+    pairs = [(ours, prefix + theirs) for ours, theirs in _BACKBONE.items()]
+    pairs += list((_CLASSIFIER if n_labels else _MASKED)[architecture].items())
+    for ours, theirs in pairs:
+        for n in range(config.n_layers) if "{}" in ours else range(1):
+            for kind in ("weight", "bias"):
+                table.append(Entry(f"{theirs.format(n)}.{kind}", (f"{ours.format(n)}.{kind}",)))
+    if not n_labels:
+        table.append(Entry(_MASKED_BIAS[architecture], ("head.bias",)))
+    return table
+
+
+def full_names(names: Iterable[str], config: EncoderConfig) -> dict[str, str]:
+    """Full name -> name as the file has it, for all but the constants.
+
+    Files of a bare backbone leave its prefix out; those converted from BERT's first release call the weight and the
+    bias of a norm gamma and beta.
+    """
+    prefix = _prefix(config.architecture)
+    names = [name for name in names if not _CONSTANT.fullmatch(name)]
+    bare = not any(name.startswith(prefix) for name in names)
+    found = {}
+    for name in names:
+        full = prefix + name if bare and not name.startswith(_HEADS) else name
+        full = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", full)
+        found[re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", full)] = name
+    return found
+
+
+def new(config: EncoderConfig, n_labels: int, labelled: bool, found: Container[str]) -> set[str]:
+    """Our parameters that a file of these full names does not give and that are drawn instead.
+
+    Of a classifier made from a file that is none: the last layer, and the one before it unless the file has BERT's
+    pooler. Of a masked model made from a bare backbone or a classifier: its head.
+    """
+    heads = [entry for entry in entries(config, n_labels) if entry.ours[0].startswith(("head.", "classifier."))]
+    absent = {entry.ours[0] for entry in heads if entry.theirs not in found}
+    if n_labels:
+        return set() if labelled else absent
+    return absent if len(absent) == len(heads) else set()
+
+
+def unused(config: EncoderConfig, n_labels: int, found: Iterable[str]) -> set[str]:
+    """Tensors of a file that this model has no use for: other heads, the pooler, BERT's next-sentence prediction."""
+    if n_labels:
+        spare: tuple[str, ...] = ("cls.", "lm_head.", "roberta.pooler.")
+    else:
+        spare = ("cls.seq_relationship.", f"{_prefix(config.architecture)}pooler.", "classifier.")
+    return {name for name in found if name.startswith(spare)}
+
+
+def copies(config: EncoderConfig) -> dict[str, str]:
+    """Tensors that a file may hold twice, as some versions of transformers wrote them: the copy -> the original."""
+    head = "cls.predictions" if config.architecture is EncoderArchitecture.bert else "lm_head"
+    embedding = f"{_prefix(config.architecture)}embeddings.word_embeddings.weight"
+    return {f"{head}.decoder.weight": embedding, f"{head}.decoder.bias": f"{head}.bias"}

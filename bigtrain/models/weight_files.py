@@ -1,0 +1,75 @@
+"""The safetensors files of a model folder: one, or shards with an index. Pickles are never opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bigtrain.errors import UserError
+from bigtrain.models.huggingface_keys import read_json
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+_FLOATS = {"F64", "F32", "F16", "BF16"}
+_LISTED = 20
+
+
+class WeightFiles:
+    """The safetensors files of a folder: shapes by name at once, tensors one by one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.shapes: dict[str, list[int]] = {}
+        self._file_of: dict[str, Path] = {}
+        for path in _weight_files(folder):
+            with _opened(path) as tensors:
+                for name in tensors.keys():  # noqa: SIM118
+                    view = tensors.get_slice(name)
+                    if view.get_dtype() not in _FLOATS:
+                        raise UserError(
+                            f"{path}: {name} is {view.get_dtype()}",
+                            "weights are floating-point numbers of 16 bits or more; quantised ones are not read",
+                            "name the model as it was before quantisation",
+                        )
+                    self.shapes[name], self._file_of[name] = list(view.get_shape()), path
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, as it is stored."""
+        with _opened(self._file_of[name]) as tensors:
+            tensor: Tensor = tensors.get_tensor(name)
+            return tensor
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if (folder / INDEX).is_file():
+        weight_map = read_json(folder / INDEX).get("weight_map")
+        names = sorted({str(name) for name in weight_map.values()}) if isinstance(weight_map, dict) else []
+        if not names or any(Path(name).name != name for name in names):
+            raise UserError(f"{folder / INDEX}", "its weight_map names files of the same folder", "restore the file")
+        if absent := [name for name in names if not (folder / name).is_file()]:
+            raise UserError(f"{folder}: no {listed(absent)}", f"{INDEX} names these shards", "copy them there")
+        return [folder / name for name in names]
+    if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
+        raise UserError(
+            f"{folder}: pickled weights, no {WEIGHTS}",
+            "weights are read from safetensors only: reading a pickle can run code",
+            "convert it once, where you trust it, with transformers: AutoModelForCausalLM.from_pretrained(FOLDER)"
+            ".save_pretrained(NEW_FOLDER); copy the tokenizer's files as well",
+        )
+    raise UserError(f"{folder}: no {WEIGHTS}", "a model folder holds its weights", "name a folder that has them")
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: {error}", "it must be a whole safetensors file", "restore it from a copy") from error
+
+
+def listed(names: list[str]) -> str:
+    """Names in an error: the first 20, and how many more there are."""
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
