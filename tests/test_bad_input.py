@@ -5,6 +5,7 @@ left half-written.
 """
 
 import errno
+import gzip
 import json
 import os
 import shlex
@@ -24,6 +25,7 @@ from safetensors.numpy import load_file
 
 from bigtrain import storage
 from bigtrain.cli import main
+from bigtrain.data import executor
 from bigtrain.data.schema import CharsConfig
 from bigtrain.runs import RunFolder
 from bigtrain.tokenizer import train as train_tokenizer
@@ -67,6 +69,11 @@ def disk_is_full(patch: pytest.MonkeyPatch, world: Path) -> None:
     patch.setattr(storage.os, "fsync", fsync)
 
 
+def little_patience(patch: pytest.MonkeyPatch, world: Path) -> None:
+    pytest.importorskip("distributed")
+    patch.setattr(executor, "_DASK_PATIENCE_SECONDS", 1)
+
+
 def refuses(*names: str) -> Patch:
     """The operating system denies access to the files of these names: to root, too, who does not mind permissions."""
 
@@ -103,9 +110,14 @@ CASES = [
     case("empty file", f"{PREPARE} data.files={{w}}/empty.txt", 2, "no text in {w}/empty.txt"),
     case("folder without text", f"{PREPARE} data.files={{w}}/nothing", 2, "{w}/nothing", "no text files", ".jsonl"),
     case("binary as text", f"{PREPARE} data.files={{w}}/binary.txt", 2, "{w}/binary.txt", "binary", "byte offset 0"),
-    case("UTF-16", f"{PREPARE} data.files={{w}}/utf16.txt", 2, "{w}/utf16.txt", "UTF-16", "convert it to UTF-8"),
-    case("Latin-1", f"{PREPARE} data.files={{w}}/latin1.txt", 2, "{w}/latin1.txt", "not UTF-8", "0xfc", "iconv"),
-    case("Latin-1 row", f"{PREPARE} data.files={{w}}/latin1.jsonl", 2, "{w}/latin1.jsonl:2", "not UTF-8"),
+    case("UTF-16", f"{PREPARE} data.encoding=utf-8 data.files={{w}}/utf16.txt", 2,
+         "{w}/utf16.txt", "UTF-16", "convert it to UTF-8"),
+    case("Latin-1", f"{PREPARE} data.encoding=utf-8 data.files={{w}}/latin1.txt", 2,
+         "{w}/latin1.txt", "not UTF-8", "0xfc", "iconv"),
+    case("Latin-1 row", f"{PREPARE} data.encoding=utf-8 data.files={{w}}/latin1.jsonl", 2,
+         "{w}/latin1.jsonl:2", "not UTF-8"),
+    case("unknown encoding", f"{PREPARE} data.files={{w}}/text.txt data.encoding=klingon", 2,
+         "data.encoding=klingon", "data.encoding=auto"),
     case("unknown format", f"{PREPARE} data.files={{w}}/text.docx", 2, "{w}/text.docx", "'.docx'", ".txt .md .jsonl"),
     case("row is not JSON", f"{PREPARE} data.files={{w}}/broken.jsonl", 2, "{w}/broken.jsonl:3", "not JSON"),
     case("row is a list", f"{PREPARE} data.files={{w}}/list.jsonl", 2, "{w}/list.jsonl:1", "a JSON list"),
@@ -118,8 +130,29 @@ CASES = [
     case("pipe", f"{PREPARE} data.files={{w}}/pipe.txt", 2, "{w}/pipe.txt", "a pipe", "regular file"),
     case("no field", f"{PREPARE} data.files={{w}}/rows.jsonl data.text_field=", 2, "data.text_field=[]"),
     case("path without end", f"{PREPARE} data.files={'x' * 5000}", 2, "xxx", "too long"),
+    case("cut archive", f"{PREPARE} data.files={{w}}/cut.jsonl.gz", 2, "{w}/cut.jsonl.gz", "a damaged .gz file"),
+    case("line too long", f"{PREPARE} data.files={{w}}/rows.jsonl data.max_row_bytes=10", 2,
+         "{w}/rows.jsonl:1", "data.max_row_bytes"),
+    case("too many bad rows", f"{PREPARE} data.files={{w}}/null.jsonl data.on_error=skip data.max_errors=0", 2,
+         "{w}/null.jsonl:2", "data.max_errors"),
+    case("source without files", f"{PREPARE} data.sources.web.weight=2", 2, "data.sources.web", "files"),
+    case("rules that nothing passes", f"{PREPARE} data.files={{w}}/text.txt clean.length.min_characters=9999", 2,
+         "none of 1 documents is left", "length:short"),
+    case("evaluation set that is not there", f"{PREPARE} data.files={{w}}/text.txt decontaminate.files=gone.txt", 2,
+         "decontaminate.files=gone.txt"),
+    case("group and tail", f"{PREPARE} data.files={{w}}/rows.jsonl data.group_field=label data.split_by=tail", 2,
+         "data.split_by=tail", "data.group_field="),
+    case("everything held out",
+         f"{PREPARE} data.files={{w}}/text.txt data.validation_fraction=0.6 data.test_fraction=0.4", 2,
+         "data.validation_fraction=0.6", "data.test_fraction=0.4"),
+    case("cluster without an address", f"{PREPARE} data.files={{w}}/text.txt executor=dask", 2, "executor.address="),
+    case("cluster that does not answer",
+         f"{PREPARE} data.files={{w}}/text.txt executor=dask executor.address=tcp://127.0.0.1:9", 2,
+         "executor.address=tcp://127.0.0.1:9", "1 seconds", patch=little_patience),
     # Which data
     case("no data", "pretrain train.max_steps=1 run.dir=new", 2, "no data", "data.files=", "data.path=", "data=stdlib"),
+    case("settings of raw text for a set", f"{PRETRAIN} data.validation_fraction=0.2", 2,
+         "data.validation_fraction= with data.path=", "prepare"),
     case("two sources", f"{PRETRAIN} data.files={{w}}/text.txt", 2, "data.path={set}", "data.files=", "exactly one"),
     case("no files", f"{PREPARE} data.files=", 2, "no data", "data.files="),
     case("no output", "prepare data.files={w}/text.txt output=", 2, "output=", "must not be empty"),
@@ -135,7 +168,7 @@ CASES = [
     case("set with another file", f"{PRETRAIN} tokenizer=file tokenizer.path={{w}}/chars", 2,
          "tokenizer.path={w}/chars", "tokenizer=bytes"),
     case("set for another checkpoint", f"{FINETUNE} init_from={{w}}/chars-model", 2,
-         "the checkpoint's tokenizer", "tokenizer=bytes"),
+         "the checkpoint's tokenizer", "tokenizer=bytes", "model.resize_vocab=true"),
     case("tokenizer too large for the model", f"{PRETRAIN} model.vocab_size=100", 2,
          "model.vocab_size=100", "257 entries", "model.vocab_size=257"),
     case("no tokenizer named", f"{PREPARE} data.files={{w}}/text.txt tokenizer=file", 2, "tokenizer.path="),
@@ -224,6 +257,11 @@ CASES = [
     case("run of another verb", f"{FINETUNE} run.dir={{w}}/run", 2, "run.dir={w}/run", "bigtrain pretrain"),
     case("another rate", f"{CONTINUE} optimizer.lr=0.1 train.max_steps=9", 2,
          "optimizer.lr: 0.0003 -> 0.1", "resume.allow=[optimizer.lr]"),
+    case("allowing what there is not", f"{CONTINUE} optimizer.lr=0.1 resume.allow=[nonsense]", 2,
+         "resume.allow=[nonsense]", "optimizer.lr"),
+    case("patience without validation data",
+         "pretrain data.files={w}/text.txt data.validation_fraction=0 tokenizer=bytes run.dir=new train.max_steps=4 "
+         f"train.patience_evals=2 {' '.join(TINY)}", 2, "train.patience_evals=2", "validation"),
     case("another model and seed", f"{CONTINUE} seed=3 model.dim=64", 2, "model.dim: 32 -> 64", "seed: 1337 -> 3"),
     case("another length after the cool-down began", f"{CONTINUE} train.max_steps=9", 2, "9 steps", "step 3"),
     case("no intact checkpoint", "pretrain run.dir={w}/damaged-run", 2, "no intact checkpoint", "step-00000004"),
@@ -234,7 +272,7 @@ CASES = [
     case("init_from is a file", f"{FINETUNE} init_from={{w}}/text.txt", 2, "{w}/text.txt", "it is a file"),
     case("empty init_from", f"{PRETRAIN} init_from=", 2, "init_from=", "must not be empty"),
     case("shape with init_from", f"{PRETRAIN} init_from={{w}}/run", 2, "model.", "init_from={w}/run"),
-    case("unsupported model", f"{GENERATE} checkpoint={{w}}/bert prompt=x", 2, "'bert'", "gpt2, llama, qwen3"),
+    case("unsupported model", f"{GENERATE} checkpoint={{w}}/mamba prompt=x", 2, "'mamba'", "gpt2, llama, mistral"),
     case("auto_map", f"{GENERATE} checkpoint={{w}}/auto-map prompt=x", 2, "auto_map", "never run"),
     case("config.json is not JSON", f"{GENERATE} checkpoint={{w}}/not-json prompt=x", 2, "config.json", "JSON"),
     case("config.json with a wrong type", f"{GENERATE} checkpoint={{w}}/wrong-type prompt=x", 2,
@@ -247,6 +285,20 @@ CASES = [
     case("config.json of another shape", f"{GENERATE} checkpoint={{w}}/misshapen prompt=x", 2,
          "misshapen", "config wants"),
     case("cut weights", f"{GENERATE} checkpoint={{w}}/cut-weights prompt=x", 2, "model.safetensors", "whole"),
+    case("shard missing", f"{GENERATE} checkpoint={{w}}/lost-shard prompt=x", 2, "{w}/lost-shard", "no model-00002.st"),
+    case("pickled weights", f"{GENERATE} checkpoint={{w}}/pickled prompt=x", 2, "pickled", "code", "save_pretrained"),
+    case("tokenizer of another model", f"{GENERATE} checkpoint={{w}}/alien-tokenizer prompt=x", 2,
+         "{w}/alien-tokenizer", "token 256", "tokenizer of another model"),
+    case("tokenizer with more entries than rows", f"{GENERATE} checkpoint={{w}}/long-tokenizer prompt=x", 2,
+         "{w}/long-tokenizer", "an embedding of 320 rows", "model.resize_vocab=true"),
+    case("rows for a new model", f"{PRETRAIN} model.resize_vocab=true", 2, "model.resize_vocab=true", "init_from="),
+    case("another tokenizer with init_from",
+         "pretrain data.files={w}/text.txt init_from={w}/run tokenizer=chars run.dir=new train.max_steps=4", 2,
+         "tokenizer=chars with init_from={w}/run", "model.resize_vocab=true"),
+    case("shape for a model that has one", f"{FINETUNE} model.dim=64", 2, "model.dim=64", "model has no key"),
+    case("window for another shape", f"{PRETRAIN} model.sliding_window=8", 2, "model.sliding_window=8", "mistral"),
+    case("factor without a kind", f"{PRETRAIN} model.rope_scaling.factor=2", 2,
+         "model.rope_scaling.factor=2.0", "model.rope_scaling.kind=none", "linear or llama3 or yarn"),
     case("no weights", f"{GENERATE} checkpoint={{w}}/no-weights prompt=x", 2, "no model.safetensors"),
     case("checkpoint without model/", f"{GENERATE} checkpoint={{w}}/no-model prompt=x", 2, "{w}/no-model"),
     case("damaged run", f"{GENERATE} checkpoint={{w}}/damaged-run prompt=x", 2, "no intact", "99 bytes"),
@@ -267,8 +319,9 @@ CASES = [
          "{w}/unseen.csv:2", "'ugly'", "bad, good"),
     case("label that the checkpoint has not seen", f"{CLASSIFIER} data.files={{w}}/unseen.csv", 2,
          "{w}/unseen.csv:2", "'ugly'", "bad, good"),
-    case("text for a classifier", f"{CLASSIFIER} data.path={{set}}", 2, "data.path with checkpoint= of a classifier"),
-    case("labels for a language model", f"{EVALUATE} data.files={{w}}/labels.csv", 2, "{w}/labels.csv", "'.csv'"),
+    case("text for a classifier", f"{CLASSIFIER} data.path={{set}}", 2, "data.path= with checkpoint= of a classifier"),
+    case("labels for a language model", f"{EVALUATE} data.files={{w}}/labels.csv data.text_field=label_text", 2,
+         "{w}/labels.csv:2", "'label_text'", "label, text"),
     case("label field for a language model", f"{EVALUATE} data.files={{w}}/rows.jsonl data.label_field=label", 2,
          "data.label_field", "language model", "no labels"),
     case("labels for new text", f"{FINETUNE} data.train={{w}}/labels.csv", 2, "data.train=", "objective=causal"),
@@ -277,7 +330,8 @@ CASES = [
     case("unknown metric in a gate", f"{EVALUATE} data.path={{set}} gates.accuracy=>0.1", 2,
          "gates.accuracy", "bits_per_byte"),
     case("gate that is none", f"{EVALUATE} data.path={{set}} gates.loss=low", 2, "gates.loss=low", ">=0.9"),
-    case("part of a set", f"{EVALUATE} data.path={{set}} data.split=test", 2, "data.split=test", "validation"),
+    case("part of a set", f"{EVALUATE} data.path={{set}} data.split=test", 2, "data.split=test", "0 tokens"),
+    case("no such part", f"{EVALUATE} data.path={{set}} data.split=dev", 2, "data.split=dev", "train, validation, test"),
     case("file for a report", f"{EVALUATE} data.path={{set}} output={{w}}/text.txt", 2, "output={w}/text.txt"),
     case("no prompt", GENERATE, 2, "no prompt", "-p"),
     case("empty prompt", f"{GENERATE} -p ''", 2, "empty prompt"),
@@ -286,6 +340,17 @@ CASES = [
     case("text from a classifier", f"{GENERATE} checkpoint={{w}}/classifier prompt=x", 2, "classifier", "bad, good"),
     case("no checkpoint", "generate prompt=x", 2, "checkpoint"),
     case("temperature", f"{GENERATE} prompt=x temperature=-1", 2, "temperature=-1", "at least 0"),
+    case("unknown sampling key", f"{GENERATE} prompt=x top_n=3", 2, "top_n", "top_k"),
+    case("prompt and prompts", f"{GENERATE} prompt=x prompts={{w}}/rows.jsonl", 2, "prompt= and prompts="),
+    case("prompts without output", f"{GENERATE} prompts={{w}}/rows.jsonl", 2, "without output=", "output=FILE.jsonl"),
+    case("row without a prompt", f"{GENERATE} prompts={{w}}/rows.jsonl output=new", 2, "{w}/rows.jsonl:1", '"prompt"'),
+    case("file of prompts that is not there", f"{GENERATE} prompts={{w}}/missing.jsonl output=new", 2,
+         "prompts={w}/missing.jsonl", "no such file"),
+    case("output in the way", f"{GENERATE} prompts={{w}}/prompts.jsonl output={{w}}/text.txt", 2,
+         "output={w}/text.txt", "nothing is overwritten"),
+    case("chat without a template", f"{GENERATE} prompt=x chat=true", 2, "chat_template", "prompt="),
+    case("beams that draw", f"{GENERATE} prompt=x beams=2 top_p=0.5", 2, "beams=2 with top_p=0.5"),
+    case("several greedy texts", f"{GENERATE} prompt=x n=2 temperature=0", 2, "n=2 with temperature=0"),
     # The disk
     case("full disk, prepare", f"{PREPARE} data.files={{w}}/text.txt", 6, "no space left", "new", patch=disk_is_full),
     case("full disk, training", PRETRAIN, 6, "no space left", "new", patch=disk_is_full),
@@ -326,12 +391,14 @@ def _bad_files(w: Path) -> None:
         "latin1.txt": "Übermut, Müll\n".encode("latin-1").replace("Ü".encode("latin-1"), b"U"),
         "latin1.jsonl": good.splitlines(keepends=True)[0].encode() + '{"text": "Müll"}\n'.encode("latin-1"),
         "rows.jsonl": good,
+        "prompts.jsonl": '{"prompt": "a"}\n',
         "broken.jsonl": '{"text": "a"}\n\n{"text": "a"\n',
         "list.jsonl": '["a", "b"]\n',
         "null.jsonl": '{"text": "a"}\n{"text": null}\n',
         "number.jsonl": '{"text": 3}\n',
         "surrogate.jsonl": '{"text": "\\ud800"}\n',
         "deep.jsonl": "[" * 100000 + "\n",
+        "cut.jsonl.gz": gzip.compress(good.encode())[:-20],
         "object.json": '{"a": 1}',
         "labels.csv": "text,label\n" + "a bad cat,bad\na good cat,good\n" * 4,
         "empty.csv": "",
@@ -361,7 +428,7 @@ def _bad_checkpoints(w: Path) -> None:
         (w / name / "config.json").write_text(json.dumps(config | changes))
         return w / name
 
-    copy("bert", model_type="bert")
+    copy("mamba", model_type="mamba")
     copy("auto-map", auto_map={"AutoModel": "code.py--Model"})
     copy("wrong-type", hidden_size="wide")
     copy("no-number", architectures=["Qwen3ForSequenceClassification"], num_labels="x")
@@ -373,7 +440,14 @@ def _bad_checkpoints(w: Path) -> None:
     (copy("no-weights") / "model.safetensors").unlink()
     cut = copy("cut-weights") / "model.safetensors"
     os.truncate(cut, cut.stat().st_size // 2)
-    train_tokenizer(CharsConfig(), ["another alphabet"]).save(copy("chars-model"))
+    chars = train_tokenizer(CharsConfig(), ["another alphabet"])
+    chars.save(copy("chars-model", bos_token_id=chars.eos_id, eos_token_id=chars.eos_id))
+    chars.save(copy("alien-tokenizer"))
+    train_tokenizer(CharsConfig(), ["".join(map(chr, range(33, 533)))]).save(copy("long-tokenizer"))
+    (copy("lost-shard") / "model.safetensors").rename(w / "lost-shard" / "model-00001.st")
+    shards = {"a": "model-00001.st", "b": "model-00002.st"}
+    (w / "lost-shard" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    (copy("pickled") / "model.safetensors").rename(w / "pickled" / "pytorch_model.bin")
     (w / "chars").mkdir()
     train_tokenizer(CharsConfig(), ["another alphabet"]).save(w / "chars")
     shutil.copytree(good.parent, w / "no-model")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from bigtrain.config import folders
-from bigtrain.config.fields import Key, describe, keys
+from bigtrain.config.fields import Key, describe, entry_class, keys
 from bigtrain.errors import UserError
 from bigtrain.schema import CHOICES, ROOTS
 
@@ -71,7 +71,12 @@ def _kinds(group: str) -> list[dict[str, Any]]:
 
 
 def _kind(used_for: str, cls: type, prefix: str) -> dict[str, Any]:
-    return {"for": used_for, "doc": _doc(cls), "keys": [_row(key) for key in keys(cls, {}, prefix)]}
+    rows: list[dict[str, Any]] = []
+    for key in keys(cls, {}, prefix):
+        rows.append(_row(key))
+        if entry := entry_class(key.hint):  # the keys of an entry, under the NAME that users make up
+            rows += [_row(below) for below in keys(entry, {}, f"{key.name}.NAME.")]
+    return {"for": used_for, "doc": _doc(cls), "keys": rows}
 
 
 def _doc(cls: type) -> str:

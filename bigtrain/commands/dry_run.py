@@ -27,9 +27,10 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="bigtrain-") as scratch:
         os.environ["BIGTRAIN_CACHE"] = scratch
         placement = Placement.join().configured(config.device, config.parallel)
-        task = build(loaded, placement)
+        task = build(loaded, placement, None)
         part, model, state = rows_of_a_part(task, config, placement), task.model, State()
-        plan = Plan(config.train, Loader(task.rows, task.batch_rows, config.seed), config.schedule, state)
+        loader = Loader(task.rows, task.batch_rows, config.seed)
+        plan = Plan(config.train, loader, config.schedule, state)
         micro = config.train.micro_batch_rows or choose_micro_batch(
             model, part, task.seq_len, placement, compiled=config.device.compile
         )
@@ -50,7 +51,7 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
             "micro_batch_rows": micro,
             "steps": steps,
             "tokens": steps and steps * tokens_per_step,
-            "epochs": steps and round(steps * task.batch_rows / len(task.rows), 3),
+            **(loader.epochs(steps) if steps else {"epochs": None}),
             "memory_per_device_gb": round((parameters * STATE_BYTES + micro * task.seq_len * activations) / 1e9, 3),
             "free_memory_gb": round(free_bytes(placement) / 1e9, 3),
             "disk_needed_gb": round((config.train.keep_last + 2) * parameters * SAVED_BYTES / 1e9, 3),

@@ -9,25 +9,29 @@ from pathlib import Path
 from typing import Any
 
 from bigtrain import environment
+from bigtrain.commands.masked import frame_of, measured
+from bigtrain.commands.task import refuse_raw_settings, refuse_unread
 from bigtrain.commands.text import token_bytes
 from bigtrain.config import Loaded, to_yaml
 from bigtrain.data.labelled import LabelledRows
 from bigtrain.data.pipeline import prepared
 from bigtrain.data.rows import read_rows
 from bigtrain.data.schema import AutoTokenizerConfig, SplitBy
+from bigtrain.data.split import PARTS
 from bigtrain.errors import GateMissed, UserError
 from bigtrain.evaluation import gates
 from bigtrain.evaluation.evaluator import Batches, evaluate
 from bigtrain.evaluation.report import write_report
 from bigtrain.evaluation.windows import Windows
 from bigtrain.models.base import n_parameters
-from bigtrain.models.decoder import Decoder
+from bigtrain.models.encoder_schema import EncoderConfig
+from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, load_model, read_folder
 from bigtrain.objectives.base import Objective
 from bigtrain.objectives.causal import Causal
 from bigtrain.objectives.classify import Classify
 from bigtrain.parallel.apply import apply
-from bigtrain.parallel.placement import Placement
+from bigtrain.parallel.placement import Placement, lost_peers_are_an_error
 from bigtrain.schema import EvaluateConfig
 from bigtrain.storage import disk_full_is_an_error, write_json
 from bigtrain.tokenizer import Tokenizer
@@ -48,6 +52,9 @@ class Measurement:
 def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
     """Metrics, flat, with the gates that were missed under `missed` (with `dry_run`: what measuring would take)."""
     config: EvaluateConfig = loaded.config
+    if config.data.sets:
+        name = next(iter(config.data.sets))
+        raise UserError(f"data.sets.{name} with evaluate", "one set is measured at a time", "give data.path=DIR")
     placement = Placement.start(config.device)
     source, tokenizer = read_folder(resolve(Path(config.checkpoint)))
     if source.labels:
@@ -57,12 +64,13 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
     bounds = gates.parse(config.gates, measurement.objective.metric_names)
     if dry_run:
         return _needs(source, measurement)
-    if config.output:
+    if config.output and placement.leads:
         _make_folder(Path(config.output))
     model = load_model(source.folder, device=placement.device)
     apply(model, compile=config.device.compile)
     began = time.perf_counter()
-    metrics = evaluate(model, measurement.objective, measurement.batches, placement)
+    with lost_peers_are_an_error(placement):
+        metrics = evaluate(model, measurement.objective, measurement.batches, placement)
     assert metrics is not None  # nobody asks it to stop
     result: dict[str, Any] = {**metrics, **measurement.size, "seconds": round(time.perf_counter() - began, 3)}
     result |= {"checkpoint": str(source.folder), "device": str(placement.device)}
@@ -91,27 +99,36 @@ def _text(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, placement: 
     """Windows over raw files as a whole, or over a part of a prepared set."""
     config: EvaluateConfig = loaded.config
     kind = "checkpoint= of a language model"
-    _unused(loaded, ["data.label_field", "data.pair_field"], kind, "it has no labels")
+    refuse_unread(loaded, ["data.label_field", "data.pair_field"], kind, "it has no labels")
     data, part = config.data, config.data.split
-    if part not in ("train", "validation"):
-        raise UserError(f"data.split={part}", "a prepared set has the parts train and validation", "name one of them")
-    if data.files:
-        keys = ["data.split", "data.validation_fraction", "data.split_by"]
-        _unused(loaded, keys, "data.files=", "all of the text is measured")
-        data = dataclasses.replace(data, validation_fraction=0.0, split_by=SplitBy.document)
+    if part not in PARTS:
+        raise UserError(f"data.split={part}", f"a prepared set has the parts {', '.join(PARTS)}", "name one of them")
+    refuse_raw_settings(loaded)
+    if data.files or data.sources:
+        keys = [f"data.{name}" for name in ("split", "validation_fraction", "test_fraction", "split_by", "group_field")]
+        refuse_unread(loaded, keys, "raw text", "all of it is measured")
+        data = dataclasses.replace(data, validation_fraction=0.0, test_fraction=0.0, split_by=SplitBy.document)
         part = "train"
     found = placement.lead_first(lambda: prepared(data, AutoTokenizerConfig(), tokenizer))
     split = found.split(part)
     if len(split) < 2:
-        where = config.data.path or config.data.builtin or ", ".join(config.data.files)
+        where = data.path or data.builtin or ", ".join([*data.files, *data.sources])
         raise UserError(
-            f"the {part} part of {where}: {len(split)} tokens", "one token predicts the next", "name more text"
+            f"the {part} part (data.split={part}) of {where}: {len(split)} tokens",
+            "one token predicts the next",
+            "name more text, or another part",
         )
     tokens = split.tokens if config.evals.max_tokens is None else split.tokens[: config.evals.max_tokens + 1]
     seq_len = _seq_len(config, source)
     rows = config.evals.batch_rows or max(1, TOKENS_AT_ONCE // seq_len)
+    if isinstance(source.config, EncoderConfig):
+        refuse_unread(loaded, ["evals.stride"], "checkpoint= of an encoder", "its windows do not overlap")
+        asked = split.tokens[: config.evals.max_tokens]
+        masked, hidden = measured(source.config, tokenizer, asked, config.evals, seq_len, rows)
+        return Measurement(masked, hidden, {"tokens": len(asked)})
     windows = Windows(tokens, seq_len, config.evals.stride or max(1, seq_len // 2), rows)
-    return Measurement(Causal(token_bytes=token_bytes(found, part)), windows, {"tokens": len(tokens) - 1})
+    objective = Causal(token_bytes=token_bytes(found.tokenizer(), [split]))
+    return Measurement(objective, windows, {"tokens": len(tokens) - 1})
 
 
 def _labelled_rows(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer) -> Measurement:
@@ -119,7 +136,7 @@ def _labelled_rows(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer) ->
     config: EvaluateConfig = loaded.config
     kind = "checkpoint= of a classifier"
     keys = ["data.path", "data.builtin", "data.split", "data.validation_fraction", "data.split_by", "evals.stride"]
-    _unused(loaded, keys, kind, "it is measured on the rows of data.files=[FILE,...]")
+    refuse_unread(loaded, keys, kind, "it is measured on the rows of data.files=[FILE,...]")
     files = [Path(path) for given in config.data.files for path in sorted(glob.glob(given)) or [given]]  # noqa: PTH207
     texts: list[str] = []
     labels: list[int] = []
@@ -128,8 +145,14 @@ def _labelled_rows(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer) ->
         texts += read.texts
         labels += read.numbers(source.labels)
     most = config.evals.max_tokens
+    seq_len = _seq_len(config, source)
     labelled = LabelledRows(
-        texts[:most], labels[:most], tokenizer, _seq_len(config, source), few_lengths=config.device.compile
+        texts[:most],
+        labels[:most],
+        tokenizer,
+        seq_len,
+        frame=frame_of(source.config, tokenizer, f"evals.seq_len={seq_len}", seq_len),
+        few_lengths=config.device.compile,
     )
     rows = config.evals.batch_rows or max(1, TOKENS_AT_ONCE // max(len(ids) for ids in labelled.ids))
     return Measurement(Classify(len(source.labels)), labelled.batches(rows), {"rows": len(labelled)})
@@ -143,15 +166,9 @@ def _seq_len(config: EvaluateConfig, source: ModelFolder) -> int:
     return config.evals.seq_len or longest
 
 
-def _unused(loaded: Loaded, keys: list[str], given: str, why: str) -> None:
-    """Refuse keys that change nothing here: they would mislead."""
-    if named := [key for key in keys if key in loaded.named]:
-        raise UserError(f"{named[0]} with {given}", why, f"leave {named[0]} out")
-
-
 def _needs(source: ModelFolder, measurement: Measurement) -> dict[str, Any]:
     """Forward only: a third of what a training step computes."""
-    model = Decoder.on_meta(source.config, n_labels=len(source.labels))
+    model = on_meta(source.config, n_labels=len(source.labels))
     batch = measurement.batches[0]["tokens"]
     flops = model.flops_per_token(batch.shape[1]) / 3
     computed = len(measurement.batches) * batch.numel()

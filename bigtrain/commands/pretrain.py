@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain.commands import train
+from bigtrain.commands.task import refuse_raw_settings
 from bigtrain.commands.train import show
 from bigtrain.config import Loaded
 from bigtrain.errors import UserError
@@ -23,30 +24,33 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
     return train.run(loaded, build, dry_run=dry_run)
 
 
-def build(loaded: Loaded, placement: Placement) -> Task:
-    """The model, the data in the model's tokens, and next-token prediction."""
-    from bigtrain.commands.text import causal_task
-    from bigtrain.data.pipeline import prepared
-    from bigtrain.models.decoder import Decoder
-    from bigtrain.models.huggingface import read_folder
+def build(loaded: Loaded, placement: Placement, begun: Path | None) -> Task:
+    """The model, the data in the model's tokens, and what is learned from them."""
+    from bigtrain.commands.masked import masked_task
+    from bigtrain.commands.text import causal_task, continued_task, prepared_sets
+    from bigtrain.models.families import on_meta, resolved
     from bigtrain.training.checkpoint import resolve
 
     config: PretrainConfig = loaded.config
-    if config.objective.name != "causal":
-        raise UserError(
-            f"objective={config.objective.name}", "pretrain learns objective=causal", "use bigtrain finetune"
-        )
+    refuse_raw_settings(loaded)
+    tasks = {"causal": causal_task, "masked": masked_task}
+    if config.objective.name not in tasks:
+        rule = f"pretrain learns objective={' or objective='.join(tasks)}"
+        raise UserError(f"objective={config.objective.name}", rule, "use bigtrain finetune")
+    task = tasks[config.objective.name]
     if not config.init_from:
-        data = placement.lead_first(lambda: prepared(config.data, config.tokenizer))
-        model = config.model.on_meta(data.tokenizer().vocab_size)
-        return causal_task(config, model, data, init_from=None)
-    if named := sorted(key for key in loaded.touched if key.startswith("model.")):
+        if config.model.resize_vocab:
+            raise UserError(
+                "model.resize_vocab=true without init_from=",
+                "it fits the vocabulary of another model to a tokenizer; a new model has its tokenizer's size",
+                "leave it out, or name a model with init_from=",
+            )
+        data = placement.lead_first(lambda: prepared_sets(config.data, config.tokenizer))
+        return task(config, on_meta(resolved(config.model, data.tokenizer())), data, init_from=None)
+    if named := sorted(key for key in loaded.touched - {"model.resize_vocab"} if key.startswith("model.")):
         raise UserError(
             f"{named[0]} together with init_from={config.init_from}",
             "a model that starts from another has its shape",
-            "leave model= and its keys out, or init_from=",
+            "leave model= and its keys out (but for model.resize_vocab), or init_from=",
         )
-    folder = resolve(Path(config.init_from))
-    source, tokenizer = read_folder(folder)
-    data = placement.lead_first(lambda: prepared(config.data, config.tokenizer, tokenizer))
-    return causal_task(config, Decoder.on_meta(source.config), data, init_from=folder)
+    return continued_task(config, config.tokenizer, placement, begun or resolve(Path(config.init_from)), task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,13 @@ from bigtrain.runs import RunFolder
 from bigtrain.training.schema import ResumeMode
 
 if TYPE_CHECKING:
+    from bigtrain.commands.task import Task
+    from bigtrain.models.base import Model
+    from bigtrain.training.optimizers import OptimizerSet
     from bigtrain.training.plan import Plan, State
+
+
+_ASKED_AFTER_SECONDS = 60  # asking transformers takes some; a shorter run is not worth them
 
 
 def take_folder(loaded: configs.Loaded) -> RunFolder:
@@ -43,6 +49,13 @@ class Record:
         """Write the state of the run."""
         self.folder.status(state, step=self.step, verb=self.verb, **extra)
 
+    def begin(self, loaded: configs.Loaded, step: int) -> None:
+        """Write what runs and where, and that it does."""
+        self.folder.write_config(configs.to_yaml(loaded), loaded.overrides, step)
+        self.folder.write_environment()
+        self.step, self.began = step, True
+        self.write("running")
+
     @contextlib.contextmanager
     def kept(self) -> Iterator[None]:
         """Write how the block ended, if not well."""
@@ -65,6 +78,69 @@ class Record:
                 with contextlib.suppress(OSError, DiskFull):  # the first error is the one to report
                     self.write(state, exit_code=code, error=(str(error) or repr(error)).splitlines()[0])
             raise
+
+
+@dataclass
+class Saver:
+    """Writes checkpoints of a run. Only the leading process calls it."""
+
+    place: Path
+    model: Model
+    optimizer: OptimizerSet
+    task: Task
+    state: State
+    config: Any  # PretrainConfig or FinetuneConfig
+    identity: dict[str, Any]
+    record: Record | None
+    asked: bool = False  # whether transformers reads the tokenizer alike
+
+    def __call__(self) -> None:
+        """A checkpoint of the state as it is, unless this step has one; then the pointers to it."""
+        from bigtrain.models.auto_tokenizer import check_installed
+        from bigtrain.training import checkpoint as checkpoints
+
+        assert self.record is not None
+        saved = self.place / checkpoints.folder_name(self.state.step)
+        if not saved.exists():
+            checkpoints.save(
+                self.place,
+                self.state.step,
+                write_model=self._write_model,
+                optimizer=self.optimizer.tensors(),
+                counters=asdict(self.state),
+                identity=self.identity,
+            )
+        self.point_and_prune()
+        self.record.step = self.state.step
+        self.record.write("running")
+        if not self.asked and self.state.seconds >= _ASKED_AFTER_SECONDS:
+            self.asked = True
+            check_installed(saved / "model", self.model.config.architecture, self.task.tokenizer)
+
+    def _write_model(self, folder: Path) -> None:
+        from bigtrain.models.card import Training
+        from bigtrain.models.huggingface import save_model
+
+        config, state, task = self.config, self.state, self.task
+        training = Training(
+            objective=config.objective.name,
+            step=state.step,
+            tokens=state.tokens,
+            fingerprint=task.fingerprint,
+            metrics=state.last_metrics,
+            measured_at=state.evaluated_step,
+            base_model=config.init_from,
+            license=config.run.license,
+        )
+        save_model(folder, self.model, task.tokenizer, task.labels, training=training)
+
+    def point_and_prune(self) -> None:
+        """Let `latest` and `best` name what the state says, and delete what need not be kept."""
+        from bigtrain.training import checkpoint as checkpoints
+
+        state = self.state
+        keep_last = self.config.train.keep_last
+        checkpoints.point_and_prune(self.place, step=state.step, best_step=state.best_step, keep_last=keep_last)
 
 
 def continued(folder: RunFolder, loaded: configs.Loaded) -> configs.Loaded:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain.config import Loaded
+from bigtrain.data.schema import SOURCES, DataConfig
 from bigtrain.errors import UserError
 from bigtrain.log import log
 from bigtrain.parallel.schema import Reduction
@@ -15,7 +17,7 @@ from bigtrain.training.schema import TrainConfig
 
 if TYPE_CHECKING:
     from bigtrain.data.loader import Rows
-    from bigtrain.evaluation.evaluator import Batches
+    from bigtrain.evaluation.evaluator import Part
     from bigtrain.models.base import Model
     from bigtrain.objectives.base import Objective
     from bigtrain.parallel.placement import Placement
@@ -33,15 +35,32 @@ class Task:
     init_from: Path | None  # a model folder whose weights it starts from; None: random ones
     objective: Objective
     rows: Rows
-    validation: Callable[[int], Batches]  # rows of a batch -> the validation data
+    validation: Callable[[int], Sequence[Part]]  # rows of a batch -> the validation data
     tokenizer: Tokenizer
     labels: list[str]
-    fingerprint: str  # of the data
+    fingerprint: str | dict[str, Any]  # of the data, or of its parts by name
     seq_len: int
     batch_rows: int
 
 
-Build = Callable[[Loaded, "Placement"], Task]
+# The last argument is the model folder of the checkpoint that the run continues from: it stands in for `init_from`,
+# which may be gone by then.
+Build = Callable[[Loaded, "Placement", Path | None], Task]
+
+
+def refuse_unread(loaded: Loaded, keys: Iterable[str], given: str, rule: str, instead: str = "") -> None:
+    """Refuse keys that this command sets and nothing would read: an option that changes nothing misleads."""
+    if named := [key for key in keys if key in loaded.named]:
+        raise UserError(f"{named[0]}= with {given}", rule, f"give {instead}" if instead else f"leave {named[0]}= out")
+
+
+def refuse_raw_settings(loaded: Loaded) -> None:
+    """Refuse what says how raw text is read where prepared sets are named: they were read when they were made."""
+    data = loaded.config.data
+    if data.path or data.sets:
+        raw = {field.name for field in dataclasses.fields(DataConfig)} - set(SOURCES)
+        given = "data.path=" if data.path else "data.sets"
+        refuse_unread(loaded, sorted(f"data.{name}" for name in raw), given, "`bigtrain prepare` has read that text")
 
 
 def row_length(train: TrainConfig, model: Model) -> int:
@@ -102,6 +121,16 @@ def check_metric(metric: str, known: tuple[str, ...]) -> None:
             f"train.metric={metric}",
             "the metric must be one that the evaluation gives",
             f"choose among {', '.join(known)}",
+        )
+
+
+def check_patience(train: TrainConfig, validation: Sequence[Part]) -> None:
+    """Raises UserError for patience with a metric that is never measured."""
+    if train.patience_evals is not None and not len(validation):
+        raise UserError(
+            f"train.patience_evals={train.patience_evals} without validation data",
+            "a run stops early by a metric of its validation data",
+            "hold some out (data.validation_fraction=, data.validation=), or leave train.patience_evals out",
         )
 
 

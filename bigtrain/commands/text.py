@@ -1,27 +1,105 @@
-"""Next-token prediction on a prepared set: the same for `pretrain` and `finetune`."""
+"""Prepared text and next-token prediction on it: the same for `pretrain` and `finetune`."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bigtrain.commands.task import Task, batch_rows, row_length
-from bigtrain.data.loader import Windows
+from bigtrain.data.mixture import PreparedSets
+from bigtrain.data.pipeline import prepared
+from bigtrain.data.schema import AutoTokenizerConfig
 from bigtrain.errors import UserError
-from bigtrain.evaluation.windows import Windows as EvaluationWindows
+from bigtrain.evaluation.evaluator import Batches, Part
+from bigtrain.evaluation.windows import Windows
+from bigtrain.models.families import on_meta
+from bigtrain.models.huggingface import read_folder
+from bigtrain.models.vocabulary import resized
 from bigtrain.objectives.causal import Causal
 
 if TYPE_CHECKING:
-    from bigtrain.data.shards import PreparedSet
+    from bigtrain.data.schema import DataConfig, TokenizerConfig
+    from bigtrain.data.shards import TokenSplit
     from bigtrain.models.base import Model
+    from bigtrain.parallel.placement import Placement
     from bigtrain.tokenizer import Tokenizer
+    from bigtrain.training.schema import TrainConfig
 
 
-def causal_task(config: Any, model: Model, data: PreparedSet, *, init_from: Path | None) -> Task:
-    """Windows of the training tokens, non-overlapping windows of the first validation tokens."""
+TextTask = Callable[..., Task]  # (config, model, data, *, init_from)
+
+
+def prepared_sets(data: DataConfig, config: TokenizerConfig, tokenizer: Tokenizer | None = None) -> PreparedSets:
+    """The sets of `data.sets`, else the one set of the other sources; see `pipeline.prepared`."""
+    if not data.sets:
+        return PreparedSets.alone(prepared(data, config, tokenizer))
+    one = dataclasses.replace(data, sets={})
+    return PreparedSets.mixed(data.sets, lambda path: prepared(dataclasses.replace(one, path=path), config, tokenizer))
+
+
+def continued_task(
+    config: Any, tokenizer_config: TokenizerConfig, placement: Placement, folder: Path, task: TextTask
+) -> Task:
+    """The model of a folder on text in its own tokens, or with `model.resize_vocab` in those of the data.
+
+    folder: `init_from`, or the checkpoint that a run continues from, which has the data's tokens already.
+    """
+    resize, auto = config.model.resize_vocab, isinstance(tokenizer_config, AutoTokenizerConfig)
+    if not (auto or resize):
+        raise UserError(
+            f"tokenizer={tokenizer_config.name} with init_from={config.init_from}",
+            "a model that starts from another has its tokenizer",
+            "leave tokenizer= out, or give model.resize_vocab=true",
+        )
+    source, own = read_folder(folder, resize_vocab=resize)
+    other = resize and bool(config.data.path or config.data.sets or not auto)
+    data = placement.lead_first(lambda: prepared_sets(config.data, tokenizer_config, None if other else own))
+    shape = resized(source.config, data.tokenizer()) if resize else source.config
+    if source.labels:
+        raise UserError(
+            f"objective={config.objective.name} with init_from={config.init_from}, a classifier",
+            "its head is for labels, not for tokens",
+            "start from the model that the classifier was made of",
+        )
+    return task(config, on_meta(shape), data, init_from=folder)
+
+
+def causal_task(config: Any, model: Model, data: PreparedSets, *, init_from: Path | None) -> Task:
+    """Windows of the training tokens, non-overlapping windows of the first validation tokens of each set."""
     tokenizer, train = data.tokenizer(), config.train
+    if not model.causal:
+        raise UserError(
+            f"objective=causal with a model of architecture {model.config.architecture}",
+            "an encoder sees the token that it would predict",
+            "give objective=masked, or a decoder such as model=tiny",
+        )
+    check_vocabulary(model, tokenizer)
+    seq_len = row_length(train, model)
+    _check_samples(train.sample_prompts, tokenizer, model.config.max_seq_len)
+    return Task(
+        model=model,
+        init_from=init_from,
+        objective=Causal(compile=config.device.compile, token_bytes=token_bytes(tokenizer, data.splits("validation"))),
+        rows=data.rows(seq_len, seed=config.seed, isolate_documents=train.isolate_documents),
+        validation=lambda rows: validation_parts(
+            data,
+            train,
+            lambda tokens, starts: Windows(tokens, seq_len, seq_len, rows, starts, isolate=train.isolate_documents),
+        ),
+        tokenizer=tokenizer,
+        labels=[],
+        fingerprint=data.fingerprint,
+        seq_len=seq_len,
+        batch_rows=batch_rows(train, seq_len),
+    )
+
+
+def check_vocabulary(model: Model, tokenizer: Tokenizer) -> None:
+    """Raises UserError where a token has no row."""
     vocab_size = model.config.vocab_size
     assert vocab_size is not None
     if tokenizer.vocab_size > vocab_size:
@@ -30,31 +108,26 @@ def causal_task(config: Any, model: Model, data: PreparedSet, *, init_from: Path
             "the model needs a row for every token",
             f"choose model.vocab_size={tokenizer.vocab_size} or more, or null to follow the tokenizer",
         )
-    seq_len = row_length(train, model)
-    _check_samples(train.sample_prompts, tokenizer, model.config.max_seq_len)
-    validation = data.split("validation")
-    n_validation = len(validation) if train.eval_tokens is None else min(len(validation), train.eval_tokens + 1)
 
-    def windows(rows: int) -> EvaluationWindows | list[Any]:
-        if n_validation < 2:
-            return []
-        starts = validation.document_starts
-        return EvaluationWindows(
-            validation.tokens[:n_validation], seq_len, seq_len, rows, starts, isolate=train.isolate_documents
-        )
 
-    return Task(
-        model=model,
-        init_from=init_from,
-        objective=Causal(compile=config.device.compile, token_bytes=token_bytes(data)),
-        rows=Windows(data.split("train"), seq_len, seed=config.seed, isolate_documents=train.isolate_documents),
-        validation=windows,
-        tokenizer=tokenizer,
-        labels=[],
-        fingerprint=data.fingerprint,
-        seq_len=seq_len,
-        batch_rows=batch_rows(train, seq_len),
-    )
+def validation_parts(
+    data: PreparedSets, train: TrainConfig, windows: Callable[[np.ndarray, np.ndarray], Batches]
+) -> list[Part]:
+    """The first validation tokens of every set that has some, equally many of each as far as they go.
+
+    windows: what is made of tokens (N,) and the places where documents begin. Measured together, a set counts as much
+    as its weight says, however many of its tokens are measured.
+    """
+    most = None if train.eval_tokens is None else train.eval_tokens // len(data.sets) + 1
+    parts = []
+    for name, one in data.sets.items():
+        split = one.split("validation")
+        tokens = split.tokens[:most]
+        if len(tokens) < 2:
+            continue
+        weight = data.slots[name] / (len(tokens) - 1) if len(data.sets) > 1 else 1.0
+        parts.append(Part(windows(tokens, split.document_starts), name, weight))
+    return parts
 
 
 def _check_samples(prompts: list[str], tokenizer: Tokenizer, longest: int) -> None:
@@ -69,11 +142,9 @@ def _check_samples(prompts: list[str], tokenizer: Tokenizer, longest: int) -> No
             )
 
 
-def token_bytes(data: PreparedSet, split: str = "validation") -> np.ndarray:
-    """UTF-8 bytes of each token; where a tokenizer cannot say, the average of the split."""
-    tokenizer = data.tokenizer()
+def token_bytes(tokenizer: Tokenizer, splits: Sequence[TokenSplit]) -> np.ndarray:
+    """UTF-8 bytes of each token; where a tokenizer cannot say, the average of the splits."""
     exact = tokenizer.token_bytes()
     if exact is not None:
         return exact
-    part = data.split(split)
-    return np.full(tokenizer.vocab_size, part.n_bytes / max(1, len(part)))
+    return np.full(tokenizer.vocab_size, sum(split.n_bytes for split in splits) / max(1, sum(map(len, splits))))

@@ -9,20 +9,20 @@ import contextlib
 import json
 import os
 import shlex
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain import config as configs
-from bigtrain.commands.record import Record, continued, is_complete, take_folder
-from bigtrain.commands.task import Build, Task, check_metric, micro_batch, rows_of_a_part, settled
-from bigtrain.errors import BigtrainError
+from bigtrain.commands.record import Record, Saver, continued, is_complete, take_folder
+from bigtrain.commands.task import Build, Task, check_metric, check_patience, micro_batch, rows_of_a_part, settled
+from bigtrain.errors import BigtrainError, LostProcess
 from bigtrain.log import log, to_file
 from bigtrain.runs import check_identity, identity
 
 if TYPE_CHECKING:
     from bigtrain.models.base import Model
     from bigtrain.parallel.placement import Placement
+    from bigtrain.training.checkpoint import Checkpoint
     from bigtrain.training.loop import Loop
     from bigtrain.training.plan import Plan, State
 
@@ -51,6 +51,7 @@ def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any
                 refused = error  # the others are waiting to be told
         from bigtrain.parallel.memory import require_memory
         from bigtrain.parallel.placement import Placement, lost_peers_are_an_error
+        from bigtrain.training.checkpoint import newest
 
         placement = Placement.join()
         begun = placement.from_lead(refused or (loaded, record.folder.path if record else None))
@@ -62,9 +63,10 @@ def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any
             to_file(path / "logs" / f"rank-{placement.rank}.log")
         placement = placement.configured(loaded.config.device, loaded.config.parallel)
         with lost_peers_are_an_error(placement):
-            task = build(loaded, placement)
+            start = placement.from_lead(newest(path / "checkpoints") if placement.leads else None)
+            task = build(loaded, placement, start.model if start else None)
             require_memory(task.model, placement)
-            return _train(loaded, task, placement, path, record)
+            return _train(loaded, task, placement, path, record, start)
 
 
 def show(result: dict[str, Any]) -> None:
@@ -75,25 +77,31 @@ def show(result: dict[str, Any]) -> None:
 
 
 def _train(
-    loaded: configs.Loaded, task: Task, placement: Placement, path: Path, record: Record | None
+    loaded: configs.Loaded,
+    task: Task,
+    placement: Placement,
+    path: Path,
+    record: Record | None,
+    start: Checkpoint | None,
 ) -> dict[str, Any]:
     import torch
 
     from bigtrain.data.loader import Loader
+    from bigtrain.models.auto_tokenizer import warn_of_pitfall
     from bigtrain.models.base import materialise, n_parameters
-    from bigtrain.models.huggingface import materialise_from, save_model
+    from bigtrain.models.huggingface import materialise_from
     from bigtrain.parallel.apply import apply
     from bigtrain.parallel.hardware import peak_flops
+    from bigtrain.parallel.watchdog import Watchdog
     from bigtrain.storage import JsonLines
     from bigtrain.training import checkpoint as checkpoints
     from bigtrain.training.loop import Loop
     from bigtrain.training.plan import Plan, State
     from bigtrain.training.progress import Progress
 
-    config, place = loaded.config, path / "checkpoints"
+    config = loaded.config
     check_metric(config.train.metric, task.objective.metric_names)
     part_rows = rows_of_a_part(task, config, placement)
-    start = placement.from_lead(checkpoints.newest(place) if placement.leads else None)
     now = identity(
         settled(loaded.plain, task, placement), data_fingerprint=task.fingerprint, tokenizer_hash=task.tokenizer.hash
     )
@@ -107,7 +115,7 @@ def _train(
         return dict(json.loads((path / "result.json").read_text(encoding="utf-8")))
 
     if source := start.model if start else task.init_from:
-        model = materialise_from(source, task.model, placement.device, config.seed)
+        model = materialise_from(source, task.model, placement.device, config.seed, tokenizer=task.tokenizer)
     else:
         model = materialise(task.model, placement.device, config.seed)
     optimizer = config.optimizer.build(model)
@@ -119,39 +127,25 @@ def _train(
     state.threads = torch.get_num_threads()
     apply(model, compile=config.device.compile)
 
+    evaluation = task.validation(state.micro_batch_rows)
+    check_patience(config.train, evaluation)
     metrics, samples = JsonLines(path / "metrics.jsonl"), JsonLines(path / "samples.jsonl")
+    save = Saver(path / "checkpoints", model, optimizer, task, state, config, now, record)
     if record:
-        checkpoints.require_space(place, n_parameters(model), config.train.keep_last)
-        record.folder.write_config(configs.to_yaml(loaded), loaded.overrides)
-        record.folder.write_environment()
+        checkpoints.require_space(path / "checkpoints", n_parameters(model), config.train.keep_last)
+        record.begin(loaded, state.step)
         metrics.truncate(state.metrics_bytes)
         samples.truncate(state.samples_bytes)
-        record.step, record.began = state.step, True
-        record.write("running")
         log.info("run folder: %s", path)
         log.info("to continue it: bigtrain %s run.dir=%s", loaded.verb, shlex.quote(str(path)))
         log.info("%s", _summary(model, task, state, plan, placement))
+        warn_of_pitfall(model.config.architecture, task.tokenizer)
+        if start:
+            save.point_and_prune()  # a kill may have come between a checkpoint and its pointers
 
-    def point_and_prune() -> None:
-        checkpoints.point_and_prune(place, step=state.step, best_step=state.best_step, keep_last=config.train.keep_last)
-
-    if start and record:
-        point_and_prune()  # a kill may have come between a checkpoint and its pointers
-
-    def save() -> None:
-        assert record is not None
-        if not (place / checkpoints.folder_name(state.step)).exists():
-            checkpoints.save(
-                place,
-                state.step,
-                write_model=lambda folder: save_model(folder, model, task.tokenizer, task.labels),
-                optimizer=optimizer.tensors(),
-                counters=asdict(state),
-                identity=now,
-            )
-        point_and_prune()
-        record.step = state.step
-        record.write("running")
+    def hangs(message: str) -> None:
+        if record:
+            record.write("failed", exit_code=LostProcess.exit_code, error=message)
 
     loop = Loop(
         model=model,
@@ -159,7 +153,7 @@ def _train(
         optimizer=optimizer,
         schedule=config.schedule,
         loader=loader,
-        evaluation=task.validation(state.micro_batch_rows),
+        evaluation=evaluation,
         config=config.train,
         parallel=config.parallel,
         placement=placement,
@@ -170,6 +164,7 @@ def _train(
         metrics=metrics,
         samples=samples,
         progress=Progress(None if plan.measuring() else plan.total(), enabled=placement.leads),
+        watch=Watchdog(config.parallel.hang_minutes, placement.rank, hangs),
         flops_per_token=model.flops_per_token(task.seq_len),
         peak_flops=peak_flops(placement.device, placement.precision),
     )
@@ -185,7 +180,7 @@ def _finish(loop: Loop, loaded: configs.Loaded, path: Path, record: Record | Non
     try:
         with loop.progress, out_of_memory_is_an_error(loop.state.micro_batch_rows):
             state = loop.run()
-        result = _result(state, n_parameters(loop.model), path)
+        result = _result(state, n_parameters(loop.model), loop.loader.epochs(state.step), path)
     finally:
         if record:
             record.step = loop.state.step
@@ -227,7 +222,7 @@ def _samples(model: Model, task: Task, config: Any, placement: Placement) -> lis
     return [{"prompt": prompt, "text": completion.text} for prompt, completion in pairs]
 
 
-def _result(state: State, parameters: int, path: Path) -> dict[str, Any]:
+def _result(state: State, parameters: int, epochs: dict[str, float], path: Path) -> dict[str, Any]:
     from bigtrain.training import checkpoint as checkpoints
 
     def named(metrics: dict[str, float], prefix: str) -> dict[str, float]:
@@ -240,6 +235,7 @@ def _result(state: State, parameters: int, path: Path) -> dict[str, Any]:
         **named(state.best_metrics, "best_"),
         "step": state.step,
         "tokens": state.tokens,
+        **epochs,
         "parameters": parameters,
         "seconds": round(state.seconds, 2),
         "tokens_per_second": round(state.tokens / max(state.seconds, 1e-9), 1),
