@@ -231,7 +231,8 @@ def _verb(
         words = [verb, *options.words(), *(["--json"] if options.as_json else []), *prompts, *places, *lines]
         return int(launch(options.nproc, words))
     command = _command(verb)
-    result = command.run(loaded, dry_run=options.dry_run)
+    live = {"live": True} if verb == "generate" and not options.as_json and sys.stdout.isatty() else {}
+    result = command.run(loaded, dry_run=options.dry_run, **live)
     if rank() == 0:
         _emit(result, options.as_json, command.show)
     if verb == "evaluate":

@@ -134,5 +134,5 @@ class JsonLines:
         """All whole lines."""
         if not self.path.exists():
             return []
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        *whole, _ = self.path.read_bytes().split(b"\n")  # `splitlines` would also cut at what JSON leaves unescaped
+        return [json.loads(line) for line in whole]

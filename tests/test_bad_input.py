@@ -331,7 +331,7 @@ CASES = [
          "gates.accuracy", "bits_per_byte"),
     case("gate that is none", f"{EVALUATE} data.path={{set}} gates.loss=low", 2, "gates.loss=low", ">=0.9"),
     case("part of a set", f"{EVALUATE} data.path={{set}} data.split=test", 2, "data.split=test", "0 tokens"),
-    case("no such part", f"{EVALUATE} data.path={{set}} data.split=dev", 2, "data.split=dev", "train, validation, test"),
+    case("no such part", f"{EVALUATE} data.path={{set}} data.split=dev", 2, "data.split=dev", "validation, test"),
     case("file for a report", f"{EVALUATE} data.path={{set}} output={{w}}/text.txt", 2, "output={w}/text.txt"),
     case("no prompt", GENERATE, 2, "no prompt", "-p"),
     case("empty prompt", f"{GENERATE} -p ''", 2, "empty prompt"),

@@ -1,33 +1,56 @@
-"""`bigtrain generate`: a checkpoint and a prompt -> text."""
+"""`bigtrain generate`: a checkpoint and prompts -> text."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import sys
 import time
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
+
+from bigtrain.commands.writing import Prompt, Writer, result_fields
 from bigtrain.config import Loaded
 from bigtrain.errors import UserError
-from bigtrain.generation.generate import generate
-from bigtrain.generation.sampling import Sampling
-from bigtrain.models.huggingface import load_model, read_folder
+from bigtrain.generation.chat import Chat
+from bigtrain.generation.files import Output, PromptRow, read_prompts
+from bigtrain.generation.generate import check_prompt
+from bigtrain.log import log
+from bigtrain.models.base import n_parameters
+from bigtrain.models.families import on_meta
+from bigtrain.models.huggingface import ModelFolder, read_folder
 from bigtrain.parallel.placement import Placement
 from bigtrain.schema import GenerateConfig
+from bigtrain.tokenizer import Tokenizer
 from bigtrain.training.checkpoint import resolve
 
+_SAY_EVERY_SECONDS = 30.0
 
-def run(loaded: Loaded) -> dict[str, Any]:
-    """The prompt, what follows it, and how fast that came."""
+
+def run(loaded: Loaded, *, dry_run: bool = False, live: bool = False) -> dict[str, Any]:
+    """What follows the prompt or prompts, and how fast that came (with `dry_run`: what writing it would take).
+
+    live: print the text of a single prompt as it comes; without a prompt, chat=true holds a conversation.
+    """
     config: GenerateConfig = loaded.config
-    if config.prompt is None:
+    talk = config.chat and live and sys.stdin.isatty()
+    if config.prompt is None and config.prompts is None and not talk:
         raise UserError(
-            "no prompt", "generate continues a text", "give prompt=TEXT, -p TEXT, or -p - for standard input"
+            "no prompt",
+            "generate continues a text",
+            "give prompt=TEXT, -p TEXT, -p - for standard input, or prompts=FILE.jsonl output=FILE.jsonl",
         )
     if config.device.compile:
         raise UserError(
             "device.compile=true", "text is written token by token, uncompiled", "leave it out: it serves training"
         )
     placement = Placement.start(config.device)
+    if placement.world_size > 1 and config.prompts is None:
+        raise UserError("several processes and one prompt", "there is nothing to share out", "leave --nproc out")
     folder = resolve(Path(config.checkpoint))
     source, tokenizer = read_folder(folder)
     if source.labels:
@@ -36,32 +59,153 @@ def run(loaded: Loaded) -> dict[str, Any]:
             f"it is a classifier of {', '.join(source.labels)}, and gives labels, not text",
             "name a language model; `bigtrain evaluate` measures a classifier",
         )
-    model = load_model(folder, device=placement.device)
-    sampling = Sampling(config.temperature, config.top_k, config.top_p)
+    rows = _rows(config)
+    prompts = _encoded(rows, config, tokenizer, source)
+    if dry_run:
+        return _needs(source, prompts, config)
+    writer = Writer(config, source, tokenizer, placement.device)
+    told = {"checkpoint": str(folder), "device": str(placement.device)}
+    if config.prompts is not None:
+        return _file(config, placement, writer, rows, prompts) | told
+    if config.prompt is None:
+        from bigtrain.commands.conversation import converse
+
+        return converse(writer, Chat(tokenizer, str(folder)))
+    live = live and not (config.choices or config.n > 1 or config.beams > 1)
+    return _one(config, writer, prompts[0], live=live) | told
+
+
+def _rows(config: GenerateConfig) -> list[PromptRow]:
+    if config.prompts is not None:
+        return read_prompts(Path(config.prompts), result_fields(config))
+    return [] if config.prompt is None else [PromptRow("", {"prompt": config.prompt})]
+
+
+def _encoded(
+    rows: list[PromptRow], config: GenerateConfig, tokenizer: Tokenizer, source: ModelFolder
+) -> list[tuple[str, list[int]]]:
+    """Text and ids of each row's prompt, all checked before anything is computed."""
+    talks = config.chat or any("messages" in row.fields for row in rows)
+    chat = Chat(tokenizer, str(source.folder)) if talks else None
+    model = on_meta(source.config)
+    prompts = []
+    for row in rows:
+        text, messages = row.fields.get("prompt"), row.fields.get("messages")
+        if chat and (config.chat or messages is not None):
+            where = row.where or "prompt="
+            asked = [{"role": "user", "content": text}] if messages is None else messages
+            text, ids = "", chat.encode(asked, where)
+        else:
+            text, ids = str(text), tokenizer.encode(str(text))
+        try:
+            check_prompt(model, ids)
+        except UserError as error:
+            raise UserError(
+                f"{row.where}: {error.given}" if row.where else error.given, error.rule, error.remedy
+            ) from None
+        prompts.append((text, ids))
+    return prompts
+
+
+def _one(config: GenerateConfig, writer: Writer, prompt: tuple[str, list[int]], *, live: bool) -> dict[str, Any]:
+    """The result of a single prompt."""
+    on_text: Callable[[str], None] | None = None
+    if live:
+        print("" if config.chat else config.prompt, end="", flush=True)
+        on_text = functools.partial(print, end="", flush=True)
+    _ = writer.model  # the time of loading is not that of writing
     began = time.perf_counter()
-    with placement.autocast():  # around the whole text: weights are cast once, not at every token
-        completion = generate(
-            model,
-            [tokenizer.encode(config.prompt)],
-            tokenizer=tokenizer,
-            max_new_tokens=config.max_new_tokens,
-            sampling=sampling,
-            seed=config.seed,
-        )[0]
+    [(_, result)] = writer.results([(0, *prompt)], on_text=on_text)
     seconds = time.perf_counter() - began
+    if live:
+        print(flush=True)
+    n_tokens = writer.n_tokens
+    told: dict[str, Any] = {"prompt": config.prompt, "chat": config.chat, **result}
+    if "completion" in result:
+        told["text"] = ("" if config.chat else str(config.prompt)) + result["completion"]
+    told |= {"seconds": round(seconds, 3), "tokens_per_second": round(n_tokens / seconds, 1)}
+    return told | ({"printed": True} if live else {})
+
+
+def _file(
+    config: GenerateConfig,
+    placement: Placement,
+    writer: Writer,
+    rows: list[PromptRow],
+    prompts: list[tuple[str, list[int]]],
+) -> dict[str, Any]:
+    """Every row of the file, each process its share of them."""
+    assert config.output is not None
+    settings, began = writer.settings(), time.monotonic()
+    with contextlib.closing(Output(Path(config.output), placement.rank)) as output:
+        placement.lead_first(lambda: output.claim(settings, lock=placement.leads))
+        # Some have more to write than others: they are waited for as long as it takes.
+        patient = dist.new_group(backend="gloo", timeout=timedelta(days=365)) if placement.world_size > 1 else None
+        if not placement.from_lead(output.whole()):
+            mine = range(placement.rank, len(rows), placement.world_size)
+            _share(output, writer, [(number, *prompts[number]) for number in mine])
+            if patient:
+                dist.barrier(group=patient)
+            if placement.leads:
+                output.finish(rows)
+        elif placement.leads:
+            output.remove_parts()
+    n_tokens, n_rows = placement.sum(writer.n_tokens, writer.n_rows)
+    seconds = time.monotonic() - began
     return {
-        "prompt": config.prompt,
-        "completion": completion.text,
-        "text": config.prompt + completion.text,
-        "tokens": len(completion.tokens),
-        "stopped_by": completion.stopped_by.value,
+        "output": str(output.path),
+        "rows": len(rows),
+        "rows_done_before": len(rows) - int(n_rows),
+        "tokens": int(n_tokens),
         "seconds": round(seconds, 3),
-        "tokens_per_second": round(len(completion.tokens) / seconds, 1),
-        "checkpoint": str(folder),
-        "device": str(placement.device),
+        "tokens_per_second": round(n_tokens / seconds, 1),
+    }
+
+
+def _share(output: Output, writer: Writer, prompts: list[Prompt]) -> None:
+    """The rows of this process that no run before has done."""
+    output.repair()
+    before = output.done()
+    todo = [prompt for prompt in prompts if prompt[0] not in before]
+    if len(todo) < len(prompts):
+        log.info("%s: %d of %d rows are done", output.path, len(prompts) - len(todo), len(prompts))
+    began = said = time.monotonic()
+    for count, (number, result) in enumerate(writer.results(todo), 1):
+        output.append(number, result)
+        now = time.monotonic()
+        if now - said > _SAY_EVERY_SECONDS:
+            said = now
+            log.info("%d of %d rows, %.0f tokens/s", count, len(todo), writer.n_tokens / (now - began))
+
+
+def _needs(source: ModelFolder, prompts: list[tuple[str, list[int]]], config: GenerateConfig) -> dict[str, Any]:
+    model = on_meta(source.config)
+    lengths = [min(len(ids) + config.max_new_tokens, source.config.max_seq_len) for _, ids in prompts]
+    n_tokens = config.n * sum(lengths)
+    forward = model.flops_per_token(max(lengths, default=1)) / 3  # training computes twice as much again for gradients
+    return {
+        "parameters": n_parameters(model),
+        "prompts": len(prompts),
+        "prompt_tokens": sum(len(ids) for _, ids in prompts),
+        "max_new_tokens": config.max_new_tokens,
+        "memory_gb": round(n_parameters(model) * 4 / 1e9, 3),
+        "flops": n_tokens * forward,
+        "checkpoint": str(source.folder),
     }
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print the prompt and what follows it, nothing else."""
-    print(result["text"])
+    """Print the prompt and what follows it, nothing else; a table for choices, files and `--dry-run`."""
+    if result.get("printed"):
+        return
+    if "text" in result:
+        print(result["text"])
+    elif "completions" in result:
+        before = "" if result["chat"] else result["prompt"]
+        print("\n\n".join(before + completion["completion"] for completion in result["completions"]))
+    elif "choices" in result:
+        for choice in result["choices"]:
+            print(f"{choice['logprob']:12.4f}  {choice['logprob_per_token']:10.4f}  {choice['text']}")
+    else:
+        for name, value in result.items():
+            print(f"{name:<17}  {f'{value:.6g}' if isinstance(value, float) else value}")

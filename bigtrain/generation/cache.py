@@ -1,35 +1,124 @@
-"""Keys and values of the tokens so far, so that a new token costs one token's work."""
+"""Keys and values of the tokens so far, so that a new token costs one token's work. Memory is taken once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor
 
 
 class LayerCache:
-    """One layer's keys and values, written in place into memory taken once.
+    """One layer's keys and values. B rows, T tokens, K key/value heads, E head width, S tokens so far."""
 
-    B rows, K key/value heads, E head width, capacity S.
-    """
+    def __init__(self, cache: KVCache) -> None:
+        self._cache = cache
+        self._memory: Tensor | None = None  # (2, rows, capacity, K, E): taken when shape, dtype and device are seen
 
-    def __init__(self, capacity: int) -> None:
-        self.capacity, self.length = capacity, 0
-        self._memory: Tensor | None = None  # (2, B, K, S, E): taken when shape, dtype and device are first seen
+    @property
+    def aligned(self) -> bool:
+        """Whether all rows that are being extended have as many tokens."""
+        return self._cache.aligned
 
     def extend(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Add (B, K, T, E) keys and values; returns views of all so far, (B, K, length, E) each."""
-        if self._memory is None:
-            rows, heads, _, width = k.shape
-            self._memory = k.new_empty(2, rows, heads, self.capacity, width)
-        end = self.length + k.shape[2]
-        self._memory[0, :, :, self.length : end] = k
-        self._memory[1, :, :, self.length : end] = v
-        self.length = end
-        return self._memory[0, :, :, :end], self._memory[1, :, :, :end]
+        """Add (B, K, T, E) keys and values; returns those of all tokens so far, (B, K, S, E) each."""
+        cache, memory = self._cache, self._memory
+        if memory is None:
+            memory = self._memory = self._take(k, cache.n_rows or len(k), cache.capacity)
+        pairs = [(0, k.transpose(1, 2)), (1, v.transpose(1, 2))]  # (B, T, K, E)
+        n_rows, n_tokens = pairs[0][1].shape[:2]
+        if cache.begun is not None:
+            rows, source = cache.begun
+            for half, new in pairs:
+                memory[half, rows, :n_tokens] = new[source].to(memory.dtype)
+            return k, v
+        begin, end = cache.length, cache.length + n_tokens
+        if cache.aligned:
+            for half, new in pairs:
+                memory[half, :n_rows, begin:end] = new
+            if not begin:
+                return k, v
+        else:
+            for half, new in pairs:
+                memory[half].view(-1, *new.shape[2:]).index_copy_(0, cache.places, new[:, 0].to(memory.dtype))
+        return memory[0, :n_rows, :end].transpose(1, 2), memory[1, :n_rows, :end].transpose(1, 2)
+
+    def copy(self, rows: Tensor, source: Tensor, n_tokens: int) -> None:
+        """Let `rows` hold what the rows `source` hold, of which that many tokens count."""
+        if self._memory is not None:
+            self._memory[:, rows, :n_tokens] = self._memory[:, source, :n_tokens]
+
+    @staticmethod
+    def _take(k: Tensor, n_rows: int, capacity: int) -> Tensor:
+        # torch's CPU kernels for one query are several times faster in fp32 than in bf16. Under autocast they would
+        # cast it all back each time. Zeros, as what a mask hides still is multiplied by 0.
+        wide = k.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+        shape = (2, n_rows, capacity, k.shape[1], k.shape[3])
+        return torch.zeros(shape, dtype=torch.float32 if wide else k.dtype, device=k.device)
 
 
 class KVCache:
-    """The caches of all layers. The model that extends them also counts `length`, the tokens it has seen."""
+    """The caches of all layers, for rows of different lengths: rows 0 to n - 1 are in use, each as long as it is.
 
-    def __init__(self, n_layers: int, capacity: int) -> None:
-        self.layers = [LayerCache(capacity) for _ in range(n_layers)]
-        self.length = 0
+    A model that extends the layers by T tokens calls `advance(T)` when all have been. Rows of different lengths are
+    extended by one token at a time.
+    """
+
+    def __init__(self, n_layers: int, capacity: int, n_rows: int | None = None) -> None:
+        """`capacity`: tokens of the longest row. `n_rows`: at most so many rows; null: those of the first tokens."""
+        self.layers = [LayerCache(self) for _ in range(n_layers)]
+        self.capacity, self.n_rows = capacity, n_rows
+        self.lengths: list[int] = []  # of the rows in use
+        self.begun: tuple[Tensor, Tensor] | None = None  # rows that the next tokens begin, and whose tokens they take
+        self.places = torch.empty(0, dtype=torch.int64)  # where the next tokens of rows of different lengths go
+        self._beginning: list[int] = []
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest row that the next tokens extend."""
+        return 0 if self.begun is not None else max(self.lengths, default=0)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether all rows that the next tokens extend have as many tokens."""
+        return self.begun is not None or len(set(self.lengths)) <= 1
+
+    def begin(self, lengths: Sequence[int], source: Sequence[int]) -> None:
+        """The next tokens that a model reads begin new rows of these lengths, after those in use.
+
+        source: for each of them, which row of the tokens it begins with. Tokens beyond its length only fill up.
+        """
+        first = len(self.lengths)
+        self.begun = torch.arange(first, first + len(lengths)), torch.tensor(source)
+        self._beginning = list(lengths)
+
+    def positions(self, device: torch.device) -> Tensor:
+        """(B, 1): the place in its row of each row's next token."""
+        lengths = torch.tensor(self.lengths)
+        self.places = (torch.arange(len(self.lengths)) * self.capacity + lengths).to(device)
+        return lengths[:, None].to(device)
+
+    def advance(self, n_tokens: int, n_rows: int) -> None:
+        """All layers have been extended: `n_tokens` of each of `n_rows` rows."""
+        if self.begun is not None:
+            self.lengths += self._beginning
+            self.begun = None
+        else:
+            self.lengths = [length + n_tokens for length in self.lengths or [0] * n_rows]
+
+    def drop(self, row: int) -> None:
+        """Forget a row: the last one takes its place."""
+        last = len(self.lengths) - 1
+        if row != last:
+            self.lengths[row] = self.lengths[last]
+            for layer in self.layers:
+                layer.copy(torch.tensor([row]), torch.tensor([last]), self.lengths[last])
+        self.lengths.pop()
+
+    def reorder(self, source: Sequence[int]) -> None:
+        """Row i becomes what row `source[i]` is; all rows have as many tokens."""
+        rows = [row for row, other in enumerate(source) if row != other]
+        if rows:
+            other = torch.tensor([source[row] for row in rows])
+            for layer in self.layers:
+                layer.copy(torch.tensor(rows), other, self.length)

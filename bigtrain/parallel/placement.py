@@ -117,7 +117,8 @@ class Placement:
             return work()
         # A group of its own: the work may take longer than the others' patience with a process that hangs.
         patient = dist.new_group(backend="gloo", timeout=timedelta(days=1))
-        result, error = None, None
+        result: Any = None
+        error = None
         if self.leads:
             try:
                 result = work()
@@ -127,7 +128,7 @@ class Placement:
         dist.broadcast_object_list(box, src=0, group=patient)
         if box[0] is not None:
             raise box[0]
-        return work() if result is None else result
+        return result if self.leads else work()
 
     def wait(self) -> None:
         """Wait for the other processes."""

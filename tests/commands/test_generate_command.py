@@ -1,10 +1,12 @@
 """`bigtrain generate`, from a model folder to text on standard output."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from harness import cli
 
 from bigtrain import config
 from bigtrain.commands import generate
@@ -12,7 +14,7 @@ from bigtrain.data.schema import BytesConfig
 from bigtrain.errors import UserError
 from bigtrain.models.base import materialise
 from bigtrain.models.decoder import Decoder
-from bigtrain.models.huggingface import save_model
+from bigtrain.models.huggingface import load_model, save_model
 from bigtrain.models.schema import DecoderConfig
 from bigtrain.tokenizer import train
 
@@ -80,3 +82,24 @@ def test_a_classifier_writes_no_text(tmp_path: Path) -> None:
 def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="tokenizer of 257 entries, an embedding of 200 rows"):
         run(save(tmp_path / "small", vocab_size=200), "prompt=x")
+
+
+def test_dry_run_says_what_it_would_take(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"checkpoint={folder}", "prompt=Hello", "max_new_tokens=100", "device=cpu"]
+    needs = generate.run(config.load("generate", lines), dry_run=True)
+    assert (needs["prompt_tokens"], needs["max_new_tokens"]) == (5, 100)
+    assert needs["parameters"] == sum(p.numel() for p in load_model(folder).parameters())
+    generate.show(needs)
+    assert "parameters" in capsys.readouterr().out
+
+
+def test_a_sweep_writes_each_text(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [f"checkpoint={folder}", "max_new_tokens=4", "device=cpu", "temperature=0", "seed=1,2"]
+    done = cli("generate", "-m", "--json", "-p", "Hello, world", *lines, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    jobs = json.loads(done.stdout)
+    assert [job["result"]["prompt"] for job in jobs] == ["Hello, world"] * 2
+    assert jobs[0]["result"]["text"] == jobs[1]["result"]["text"]
+    done = cli("generate", "--nproc", "2", "-p", "- a = b", *lines[:3])
+    assert done.returncode == 2
+    assert "nothing to share out" in done.stderr

@@ -5,7 +5,17 @@ import math
 import pytest
 import torch
 
-from bigtrain.generation.sampling import Sampling, draw, keep_top_k, keep_top_p, probabilities
+from bigtrain.generation.sampling import (
+    Sampling,
+    choose,
+    draw,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    likeliest,
+    penalised,
+    probabilities,
+)
 
 
 @pytest.fixture
@@ -61,9 +71,8 @@ def test_the_same_as_transformers(logits: torch.Tensor, sampling: Sampling) -> N
 
 
 def test_temperature_zero_is_certain_of_the_likeliest(logits: torch.Tensor) -> None:
-    certain = probabilities(logits, Sampling(0.0, top_k=5, top_p=0.5))
-    assert torch.equal(certain.argmax(-1), logits.argmax(-1))
-    assert torch.equal(certain.sort(-1).values, torch.eye(97)[-1].expand(5, -1))
+    assert torch.equal(choose(logits, Sampling(0.0, top_k=5, top_p=0.5), []), logits.argmax(-1))
+    assert likeliest(torch.tensor([[0.0, 2.0, 2.0]])).tolist() == [1]
 
 
 def test_tokens_are_drawn_as_often_as_their_probability_says() -> None:
@@ -82,3 +91,55 @@ def test_a_row_draws_from_its_own_generator(logits: torch.Tensor) -> None:
     p = logits.softmax(-1)
     together = draw(p, generators(1, 2, 3, 4, 5))
     assert torch.equal(draw(p[2:4], generators(3, 4)), together[2:4])
+
+
+@pytest.mark.parametrize("p", [1e-6, 0.05, 0.5, 1.0])
+def test_min_p_keeps_what_is_likely_beside_the_likeliest(logits: torch.Tensor, p: float) -> None:
+    for row, kept in zip(logits, keep_min_p(logits, p), strict=True):
+        likely = row.softmax(-1).tolist()
+        best = [token for token in range(97) if likely[token] >= p * max(likely)]
+        assert kept.isfinite().nonzero().flatten().tolist() == best
+        assert torch.equal(kept[best], row[best])
+
+
+def test_penalties_are_those_of_their_definition(logits: torch.Tensor) -> None:
+    process = pytest.importorskip("transformers.generation.logits_process")
+    prompts, written = [[1, 2, 2, 50]] * 5, [[], [2], [3, 3, 4], [96, 0], [7] * 9]
+    both = Sampling(repetition_penalty=1.7, presence_penalty=0.6)
+    given = penalised(logits, both, prompts, written)
+    for row, before, prompt, tokens in zip(given, logits, prompts, written, strict=True):
+        context = torch.tensor([[*prompt, *tokens]])
+        wanted = process.RepetitionPenaltyLogitsProcessor(1.7)(context, before[None].clone())[0]
+        for token in set(tokens):
+            wanted[token] -= 0.6
+        torch.testing.assert_close(row, wanted)
+    assert penalised(logits, Sampling(), prompts, written) is logits
+    # Prompts may hold ids of the embedding that no token has.
+    assert torch.equal(penalised(logits, both, [[99]] * 5, [[]] * 5), logits)
+
+
+def test_min_p_comes_after_the_others(logits: torch.Tensor) -> None:
+    sampling = Sampling(0.7, top_k=30, top_p=0.9, min_p=0.2)
+    expected = keep_min_p(keep_top_p(keep_top_k(logits / 0.7, 30), 0.9), 0.2).softmax(-1)
+    torch.testing.assert_close(probabilities(logits, sampling), expected)
+
+
+@pytest.mark.parametrize("n", [1, 255, 256, 257, 1000])
+def test_what_is_drawn_is_never_ruled_out(n: int) -> None:
+    """Also where a uniform number lies at the very border of two blocks."""
+    generator = torch.Generator().manual_seed(n)
+    some = torch.rand(2000, n, generator=generator)
+    possible = torch.where(torch.rand(2000, n, generator=generator) < 0.02, some, 0.0)
+    possible[:, n // 2] += 1e-3
+    drawn = draw(possible, [generator] * 2000)
+    assert (possible.gather(1, drawn[:, None]) > 0).all()
+
+
+def test_a_draw_is_where_the_number_falls_in_the_cumulative_sum() -> None:
+    p = torch.randn(64, 700, generator=torch.Generator().manual_seed(1)).softmax(-1)
+    drawn = draw(p, [torch.Generator().manual_seed(row) for row in range(64)])
+    for row, token in enumerate(drawn.tolist()):
+        uniform = float(torch.rand(1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(row)))
+        cumulative = p[row].double().cumsum(0)
+        below = float(cumulative[token - 1]) if token else 0.0
+        assert below - 1e-12 <= uniform * float(cumulative[-1]) <= float(cumulative[token]) + 1e-12

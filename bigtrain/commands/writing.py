@@ -1,0 +1,155 @@
+"""What `bigtrain generate` does with a prompt, by its config: text, several texts, a beam search, or a comparison."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bigtrain.generation import beams, choices
+from bigtrain.generation.generate import Completion, Request, Writing, write
+from bigtrain.generation.packing import pack
+from bigtrain.generation.sampling import Sampling
+from bigtrain.models.base import Model
+from bigtrain.models.huggingface import ModelFolder, load_model
+from bigtrain.parallel.schema import Precision
+from bigtrain.schema import GenerateConfig
+from bigtrain.storage import sha256
+from bigtrain.tokenizer import Tokenizer
+
+Prompt = tuple[int, str, list[int]]  # its number, its text and its ids
+_ENDS = 1 << 20  # bytes at both ends of a file of weights that tell it from another
+
+
+def result_fields(config: GenerateConfig) -> tuple[str, ...]:
+    """The fields of a result."""
+    if config.choices:
+        return ("choices", "choice", "choice_per_token")
+    if config.n > 1:
+        return ("completions",)
+    return ("completion", "tokens", "stopped_by", *(("token_ids", "logprobs") if config.logprobs else ()))
+
+
+class Writer:
+    """A model with the settings of a command. The model is loaded when it is first needed."""
+
+    def __init__(self, config: GenerateConfig, source: ModelFolder, tokenizer: Tokenizer, device: torch.device) -> None:
+        self.config, self.source, self.tokenizer, self.device = config, source, tokenizer, device
+        self.eos_ids = {*source.eos_ids, *_generation_eos(source.folder)}
+        self.n_rows = self.n_tokens = 0  # so far
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """The model, packed to generate."""
+        bf16 = self.config.device.precision is Precision.bf16
+        return pack(load_model(self.source.folder, device=self.device), torch.bfloat16 if bf16 else torch.float32)
+
+    def results(
+        self, prompts: Sequence[Prompt], *, on_text: Callable[[str], None] | None = None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """The number and the result of each prompt, as they are done. on_text: is told the text as it comes."""
+        if self.config.choices or self.config.beams > 1:
+            one = self._compared if self.config.choices else self._searched
+            for number, text, ids in prompts:
+                result = one(text, ids)
+                self.n_rows += 1
+                yield number, result
+            return
+        config = self.config
+        requests = [Request(ids, number, copy) for number, _, ids in prompts for copy in range(config.n)]
+        parts: dict[int, dict[int, Completion]] = {}
+        tell = (lambda _, text: on_text(text)) if on_text else None
+        for request, completion in write(self.model, requests, self.tokenizer, self._writing(), on_text=tell):
+            copies = parts.setdefault(request.number, {})
+            copies[request.copy] = completion
+            self.n_tokens += len(completion.tokens)
+            if len(copies) == config.n:
+                self.n_rows += 1
+                del parts[request.number]
+                yield request.number, self._result([copies[copy] for copy in range(config.n)])
+
+    def _writing(self) -> Writing:
+        config = self.config
+        sampling = Sampling(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Sampling)})
+        return Writing(
+            config.max_new_tokens, sampling, config.seed, config.stop, config.logprobs, config.batch_size, self.eos_ids
+        )
+
+    def _searched(self, text: str, ids: list[int]) -> dict[str, Any]:
+        config = self.config
+        found = beams.search(
+            self.model,
+            ids,
+            self.tokenizer,
+            beams=config.beams,
+            n=config.n,
+            max_new_tokens=config.max_new_tokens,
+            logprobs=config.logprobs,
+            eos_ids=self.eos_ids,
+        )
+        self.n_tokens += sum(len(completion.tokens) for completion in found)
+        return self._result(found)
+
+    def _compared(self, text: str, ids: list[int]) -> dict[str, Any]:
+        given = [(choice, choices.following(self.tokenizer, text, ids, choice)) for choice in self.config.choices]
+        scored = choices.score(
+            self.model, ids, given, vocab_size=self.tokenizer.vocab_size, batch_size=self.config.batch_size
+        )
+        self.n_tokens += sum(choice.tokens for choice in scored)
+        return {
+            "choices": [dataclasses.asdict(choice) for choice in scored],
+            "choice": max(scored, key=lambda choice: choice.logprob).text,
+            "choice_per_token": max(scored, key=lambda choice: choice.logprob_per_token).text,
+        }
+
+    def _result(self, completions: list[Completion]) -> dict[str, Any]:
+        """The fields of one completion, or the list of several."""
+        parts = []
+        for completion in completions:
+            part: dict[str, Any] = {"completion": completion.text, "tokens": len(completion.tokens)}
+            part["stopped_by"] = completion.stopped_by.value
+            if completion.logprobs is not None:
+                part |= {"token_ids": completion.tokens, "logprobs": completion.logprobs}
+            parts.append(part)
+        return parts[0] if self.config.n == 1 else {"completions": parts}
+
+    def settings(self) -> dict[str, Any]:
+        """All that the results depend on, but for rounding: files by their content."""
+        config = self.config
+        free = {"prompt", "output", "batch_size", "device"}
+        given = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+        assert config.prompts is not None
+        return {name: value for name, value in given.items() if name not in free} | {
+            "checkpoint": _fingerprint(self.source.folder),
+            "prompts": sha256(Path(config.prompts)),
+            "device.precision": config.device.precision.value,
+        }
+
+
+def _generation_eos(folder: Path) -> list[int]:
+    """What generation_config.json ends a text with: models that chat end a turn with another token than a document."""
+    try:
+        given = json.loads((folder / "generation_config.json").read_bytes()).get("eos_token_id")
+    except (OSError, ValueError, AttributeError):
+        return []
+    return [id_ for id_ in (given if isinstance(given, list) else [given]) if isinstance(id_, int)]
+
+
+def _fingerprint(folder: Path) -> str:
+    """Tells a model from another one: its small files, and size and both ends of its large ones."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".safetensors", ".json", ".jinja") and path.is_file():
+            size = path.stat().st_size
+            digest.update(f"{path.name} {size} ".encode())
+            with open(path, "rb") as file:
+                digest.update(file.read(_ENDS))
+                file.seek(max(_ENDS, size - _ENDS))
+                digest.update(file.read())
+    return digest.hexdigest()

@@ -1,0 +1,106 @@
+"""Weights as generation multiplies by them: cast once, and on a CPU laid out once as oneDNN's kernels read them.
+
+The residual stream, the norms and the rotary angles stay in fp32, as in training under autocast.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bigtrain.models.base import Model
+from bigtrain.models.decoder import MLP, Attention, Decoder
+
+Pair = tuple[Tensor, Tensor | None]  # weight (out, in) and bias (out)
+_ROWS = 16  # the layout for so many is the fastest, or nearly, for 1 to 256 of them
+
+
+class Packed(nn.Module):
+    """x -> x W^T + b, in one product for several layers that read the same x; on a CPU with GELU in the same kernel."""
+
+    def __init__(self, layers: list[Pair], dtype: torch.dtype) -> None:
+        super().__init__()
+        weights, biases = zip(*layers, strict=True)
+        self.dtype, self.sizes = dtype, [len(weight) for weight in weights]
+        self.weight = torch.cat(weights).detach().to(dtype).contiguous()
+        # Layers that are read together have a bias, all of them or none.
+        self.bias = None if biases[0] is None else torch.cat(biases).detach().to(dtype)
+        self.reordered = _can_reorder(self.weight)
+        if self.reordered:
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, _ROWS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) of any type -> (..., out) of this type."""
+        return self._product(x, "none", "")
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """The same, through GELU (tanh)."""
+        if self.reordered:
+            return self._product(x, "gelu", "tanh")
+        return F.gelu(self(x), approximate="tanh")
+
+    def _product(self, x: Tensor, then: str, how: str) -> Tensor:
+        x = x.to(self.dtype)
+        if not self.reordered:
+            return F.linear(x, self.weight, self.bias)
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, then, [], how)
+        return out
+
+
+def _can_reorder(weight: Tensor) -> bool:
+    if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return weight.dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+class Joined(Packed):
+    """Several layers that read the same x."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """(..., in) -> the output of each layer."""
+        parts: tuple[Tensor, ...] = self._product(x, "none", "").split(self.sizes, -1)
+        return parts
+
+
+class PackedMLP(nn.Module):
+    """What `models.decoder.MLP` computes, in two products."""
+
+    def __init__(self, mlp: MLP, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.gated = mlp.gate is not None
+        self.up = Packed(_of(mlp.up) if mlp.gate is None else _of(mlp.gate, mlp.up), dtype)
+        self.down = Packed(_of(mlp.down), dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        if self.gated:
+            gate, up = self.up(x).chunk(2, -1)
+            h = F.silu(gate) * up
+        else:
+            h = self.up.gelu(x)
+        out: Tensor = self.down(h)
+        return out
+
+
+def pack(model: Model, dtype: torch.dtype) -> Model:
+    """A decoder whose linear layers have given way to packed ones: it generates, and does nothing else from then on.
+
+    dtype: of the products. A model of another family stays as it is.
+    """
+    if not isinstance(model, Decoder):
+        return model
+    for block in model.blocks:
+        attention = block.attention
+        assert isinstance(attention, Attention)
+        attention.joined = Joined(_of(attention.q, attention.k, attention.v), dtype)
+        attention.q = attention.k = attention.v = nn.Identity()  # type: ignore[assignment]
+        attention.o = Packed(_of(attention.o), dtype)  # type: ignore[assignment]
+        assert isinstance(block.mlp, MLP)
+        block.mlp = PackedMLP(block.mlp, dtype)
+    model.head = Packed([(model.output_weight, None)], dtype)  # type: ignore[assignment]
+    return model
+
+
+def _of(*layers: nn.Linear) -> list[Pair]:
+    return [(layer.weight, layer.bias) for layer in layers]
