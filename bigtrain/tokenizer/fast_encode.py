@@ -2,6 +2,7 @@
 
 byte-level BPE with a pre-tokenizer known here    tiktoken, given the ranks of the merges
 bytes, characters                                 one table look-up per unit, in numpy
+words of GPT-2's pattern, each by itself          a table of words (`word_encoder.py`)
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import tiktoken
 import tokenizers
 from numpy.typing import NDArray
 
+from bigtrain.tokenizer.word_encoder import WordEncoder
+
 Encoder = Callable[[str], NDArray[np.uint32]]
 
 GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -23,6 +26,8 @@ _BLANK = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3 = _CASED + r"\p{N}{1,3}" + _BLANK
 QWEN2 = _CASED + r"\p{N}" + _BLANK
 CHARACTER = r"[\s\S]"
+GPT2_SPLIT = {"type": "Split", "pattern": {"Regex": GPT2}, "behavior": "Isolated", "invert": False}
+METASPACE = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "never", "split": False}
 
 # What two regex engines may see differently: the scripts of recent Unicode versions (15.0 to 17.0), every kind of
 # blank, the case of the long s, marks without a base.
@@ -59,6 +64,17 @@ def keeps_every_byte(spec: dict[str, Any]) -> bool:
             or step["type"] == "Digits"
             for step in steps
         )
+    )
+
+
+def is_lossless_unigram(spec: dict[str, Any]) -> bool:
+    """Whether it is Unigram as it is trained here: on text as it is, blanks written as ▁, bytes for what is unknown."""
+    model = spec["model"]
+    return (
+        model.get("type") == "Unigram"
+        and bool(model.get("byte_fallback"))
+        and spec["normalizer"] is None
+        and _steps(spec) == [GPT2_SPLIT, METASPACE]
     )
 
 
@@ -178,3 +194,16 @@ def _splits_alike(pattern: str, backend: tokenizers.Tokenizer) -> bool:
     ranks = {bytes([byte]): byte for byte in range(256)} | {word: 256 + n for n, word in enumerate(sorted(whole))}
     encoding = tiktoken.Encoding("probe", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
     return encoding.decode_tokens_bytes(encoding.encode_ordinary(_PROBE)) == words
+
+
+def word_encoder(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> WordEncoder | None:
+    """One that agrees with `backend`; None where text is not cut into the words of GPT-2's pattern before all else."""
+    by_gpt2 = _pattern(spec) == GPT2 or _steps(spec) == [GPT2_SPLIT, METASPACE]
+    plain = spec["normalizer"] is None and all(token["special"] for token in spec["added_tokens"])
+    if not by_gpt2 or not plain or spec["model"].get("dropout"):
+        return None
+    special = {token["content"] for token in spec["added_tokens"]}
+    if ranks := _ranks(spec, special):
+        whole = tiktoken.Encoding("word", pat_str=r"[\s\S]+", mergeable_ranks=ranks, special_tokens={})
+        return WordEncoder(whole.encode_ordinary)
+    return WordEncoder(lambda word: backend.encode(word, add_special_tokens=False).ids)

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 import tokenizers
 from numpy.typing import NDArray
-from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from bigtrain.data.fast_encode import BYTE_OF, CHARACTER, Encoder, fast_encoder, keeps_every_byte
-from bigtrain.data.schema import BPEConfig, BytesConfig, CharsConfig, TrainableTokenizerConfig, WordsConfig
+from bigtrain.data.tokenizer_schema import WordBoundaries
 from bigtrain.environment import usable_cpus
 from bigtrain.errors import UserError
-from bigtrain.log import log
 from bigtrain.storage import write_json, write_text
+from bigtrain.tokenizer.fast_encode import Encoder, fast_encoder, is_lossless_unigram, keeps_every_byte, word_encoder
+from bigtrain.tokenizer.files import read
+from bigtrain.tokenizer.sentencepiece_model import BLANK, is_byte_piece
+from bigtrain.tokenizer.word_encoder import WordEncoder
+from bigtrain.tokenizer.words import continues, word_starts
 
 Ids = NDArray[np.uint32]
 
@@ -32,11 +34,11 @@ UNKNOWN = "<|unk|>"
 # Tokens that end a document in the tokenizers people bring, for those that do not say which it is.
 _KNOWN_EOS = (EOS, "</s>", "<|end_of_text|>", "<|im_end|>", "[SEP]")
 _EMPTY: dict[str, Any] = {"added_tokens": [], "normalizer": None, "pre_tokenizer": None}  # what a file may leave out
-
-# A word or a mark, with the blank before it, or another blank; Chinese characters stand alone, having no blanks
-# between words. The pieces of a text, put together, are the text.
-_WORD = r"\p{Han}| ?[\w&&[^\p{Han}]]+| ?[^\w\s]|\s"
-_KEPT = ("bos_token", "eos_token", "pad_token", "unk_token", "chat_template", "split_special_tokens")
+_KEPT = (
+    *("bos_token", "eos_token", "pad_token", "unk_token", "cls_token", "sep_token", "mask_token"),
+    *("chat_template", "split_special_tokens", "model_input_names"),
+)
+_MUCH = 1 << 18  # characters from which on a table of words is worth while
 
 
 class Tokenizer:
@@ -63,37 +65,33 @@ class Tokenizer:
         pad_id = self._id_of("pad_token")
         self.pad_id = pad_id if pad_id is not None else self.eos_id if self.eos_id is not None else 0
         unknown = _unknown_token(spec["model"])
+        self.unknown_id = None if unknown is None else self.backend.token_to_id(unknown)
         special = [token["content"] for token in self.spec["added_tokens"] if token["special"]]
         self._special_ids = frozenset(self.backend.token_to_id(content) for content in special if content != unknown)
         self._special_text = re.compile("|".join(re.escape(content) for content in special) or r"(?!)")
 
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[dict[str, Any], dict[str, Any]]]:
+        return type(self), (self.spec, self.config)  # it travels between processes
+
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
-        """A tokenizer.json, or a folder that holds one (and perhaps tokenizer_config.json). Raises UserError."""
-        file = path / "tokenizer.json" if path.is_dir() else path
-        if not file.is_file():
-            raise UserError(
-                f"tokenizer {path}: no {file.name}" if path.is_dir() else f"tokenizer {path}: no such file",
-                "a tokenizer is a tokenizer.json, or a folder that holds one",
-                "check the path; transformers' AutoTokenizer.save_pretrained writes such a folder",
-            )
-        spec, config = _read_json(file), {}
-        for name in ("special_tokens_map.json", "tokenizer_config.json"):
-            if (file.parent / name).is_file():
-                config.update(_read_json(file.parent / name))
-        template = file.parent / "chat_template.jinja"
-        if template.is_file():
-            config["chat_template"] = template.read_text(encoding="utf-8")
+        """A tokenizer file of any kind, or a folder that holds one: see `files.py`. Raises UserError."""
+        spec, config = read(path)
         try:
             return cls(spec, config)
         except Exception as error:  # tokenizers raises plain Exception
             raise UserError(
-                f"{file}: {error!r}", "a tokenizer.json is written by the tokenizers library", "name another tokenizer"
+                f"{path}: {error!r}", "a tokenizer.json is written by the tokenizers library", "name another tokenizer"
             ) from error
 
     def save(self, folder: Path) -> None:
-        """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json into an existing folder."""
+        """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json into an existing folder.
+
+        And chat_template.jinja where there is a template; several by name stay in tokenizer_config.json.
+        """
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **self.config}
+        if isinstance(config.get("chat_template"), str):
+            write_text(folder / "chat_template.jinja", config.pop("chat_template"))
         special = {key: value for key, value in self.config.items() if key.endswith("_token")}
         write_text(folder / "tokenizer.json", json.dumps(self.spec, ensure_ascii=False) + "\n")
         write_json(folder / "tokenizer_config.json", config)
@@ -113,16 +111,42 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of a text."""
         ids: list[int] = self.backend.encode(text, add_special_tokens=False).ids
-        return self._without_special(text, ids)
+        if not (pieces := self._without_special(text, ids)):
+            return ids
+        return [id_ for _, piece in pieces for id_ in self.encode(piece)]
 
-    def encode_documents(self, texts: Sequence[str]) -> list[Ids]:
-        """Ids of each text, the same as `encode` gives, on all cores and by the fastest way there is."""
+    def encode_documents(self, texts: Sequence[str], *, threads: int | None = None) -> list[Ids]:
+        """Ids of each text, the same as `encode` gives, by the fastest way there is.
+
+        threads: None: all cores; 1 where each core has a process of its own.
+        """
+        alone = threads == 1 or self._fast is None
+        if alone and self._by_words and sum(map(len, texts)) > _MUCH and _has_blanks(texts):
+            return self._by_words(texts)
         if self._fast:
-            with ThreadPoolExecutor(usable_cpus()) as pool:
+            if threads == 1:
+                return [self._fast(text) for text in texts]
+            with ThreadPoolExecutor(threads or usable_cpus()) as pool:
                 return list(pool.map(self._fast, texts))
         encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         pairs = zip(texts, encodings, strict=True)
-        return [np.array(self._without_special(text, encoding.ids), np.uint32) for text, encoding in pairs]
+        return [
+            np.array(self.encode(text) if self._without_special(text, encoding.ids) else encoding.ids, np.uint32)
+            for text, encoding in pairs
+        ]
+
+    def encode_documents_with_words(
+        self, texts: Sequence[str], boundaries: WordBoundaries = WordBoundaries.plain
+    ) -> list[tuple[Ids, NDArray[np.bool_]]]:
+        """Ids of each text (n,), and whether each token continues the word of the one before it (n,).
+
+        Raises UserError where jieba is asked for and missing.
+        """
+        found = []
+        for text, ids in zip(texts, self.encode_documents(texts), strict=True):
+            begin, inside_character = self._characters(text, ids)
+            found.append((ids, continues(text, begin, word_starts(text, boundaries)) | inside_character))
+        return found
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens stand for none."""
@@ -151,15 +175,45 @@ class Tokenizer:
     def _fast(self) -> Encoder | None:
         return fast_encoder(self.spec, self.backend)
 
-    def _without_special(self, text: str, ids: list[int]) -> list[int]:
-        """`ids`, unless the model itself knows a special token as a piece of text (Unigram does): then cut it apart."""
-        if self._special_ids.isdisjoint(ids):
-            return ids
+    @functools.cached_property
+    def _by_words(self) -> WordEncoder | None:
+        return word_encoder(self.spec, self.backend)
+
+    @functools.cached_property
+    def _lengths(self) -> NDArray[np.int32] | None:
+        """Bytes of the text that each id stands for, if these are known: those of Unigram add up unless it has a ▁."""
+        if (n_bytes := self.token_bytes()) is not None or not is_lossless_unigram(self.spec):
+            return n_bytes
+        lengths = np.zeros(self.vocab_size, np.int32)
+        for id_, (piece, _) in enumerate(self.spec["model"]["vocab"]):
+            lengths[id_] = 1 if is_byte_piece(piece) else len(piece.replace(BLANK, " ").encode("utf-8"))
+        return lengths
+
+    def _characters(self, text: str, ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The first character that each token stands for, and whether it begins inside that."""
+        lead = (np.frombuffer(text.encode("utf-8"), np.uint8) & 0xC0) != 0x80
+        if self._lengths is not None and (lengths := self._lengths[ids]).sum() == len(lead):
+            begins = np.cumsum(lengths, dtype=np.int64) - lengths
+            return (np.cumsum(lead) - 1)[begins], ~lead[begins]
+        pieces = self._without_special(text, ids.tolist()) or [(0, text)]
+        spans = [
+            (at + begin, at + end)
+            for at, piece in pieces
+            for begin, end in self.backend.encode(piece, add_special_tokens=False).offsets
+        ]
+        begins, ends = np.array(spans, np.int64).reshape(-1, 2).T
+        again = np.zeros(len(begins), np.bool_)  # the second byte of a character has the same place as the first
+        again[1:] = (begins[1:] == begins[:-1]) & (ends[:-1] > begins[:-1])
+        return begins, again
+
+    def _without_special(self, text: str, ids: Sequence[int]) -> list[tuple[int, str]]:
+        """Where the model itself knows a special token as a piece of text (Unigram does): the pieces to cut it into,
+        and where each begins. Nothing where `ids` are right."""
+        if self._special_ids.isdisjoint(ids) or len(text) == 1:
+            return []
         cuts = [cut for match in self._special_text.finditer(text) for cut in (match.start(), match.start() + 1)]
-        if not cuts or len(text) == 1:
-            return ids
-        pieces = (text[start:end] for start, end in itertools.pairwise([0, *cuts, len(text)]) if end > start)
-        return [id_ for piece in pieces for id_ in self.encode(piece)]
+        bounds = sorted({0, *cuts, len(text)})
+        return [(start, text[start:end]) for start, end in itertools.pairwise(bounds)] if cuts else []
 
     def _id_of(self, key: str) -> int | None:
         """The id of a token that the config names: a string, or an object with its `content`."""
@@ -168,63 +222,9 @@ class Tokenizer:
         return self.backend.token_to_id(content) if isinstance(content, str) else None
 
 
-def train(config: TrainableTokenizerConfig, texts: Iterable[str]) -> Tokenizer:
-    """A tokenizer of the kind that `config` names, learned from `texts`: the same texts, the same tokenizer."""
-    match config:
-        case BPEConfig():
-            backend = _train_bpe(texts, config.vocab_size - 1)
-        case WordsConfig():
-            backend = _train_words(texts, config.vocab_size - 2)
-        case BytesConfig():
-            backend = _byte_level(models.BPE(vocab=BYTE_OF, merges=[]), use_regex=False)
-        case CharsConfig():
-            characters = sorted(set[str]().union(*map(set, texts)))
-            backend = _one_token_each(characters, CHARACTER)
-    backend.add_special_tokens([EOS])
-    entries = backend.get_vocab_size()
-    if entries < (wanted := getattr(config, "vocab_size", entries)):
-        log.warning("the training text is enough for %d entries of a vocabulary, not %d", entries, wanted)
-    special = {"eos_token": EOS, "pad_token": EOS, "split_special_tokens": True}
-    if not isinstance(config, BPEConfig | BytesConfig):
-        special["unk_token"] = UNKNOWN
-    return Tokenizer(json.loads(backend.to_str()), special)
-
-
-def _train_bpe(texts: Iterable[str], n: int) -> tokenizers.Tokenizer:
-    """Sennrich et al. 2016 (arXiv 1508.07909) over bytes, within the words of GPT-2's pre-tokenizer."""
-    backend = _byte_level(models.BPE(), use_regex=True)
-    trainer = trainers.BpeTrainer(
-        vocab_size=n,
-        min_frequency=2,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(iter(texts), trainer)
-    return backend
-
-
-def _byte_level(model: models.BPE, *, use_regex: bool) -> tokenizers.Tokenizer:
-    backend = tokenizers.Tokenizer(model)
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
-    backend.decoder = decoders.ByteLevel()
-    return backend
-
-
-def _train_words(texts: Iterable[str], n: int) -> tokenizers.Tokenizer:
-    """The n most frequent words; of equally frequent ones the first in alphabetical order."""
-    backend = _one_token_each([], _WORD)
-    backend.train_from_iterator(iter(texts), trainers.WordLevelTrainer(vocab_size=n, show_progress=False))
-    vocab = backend.get_vocab()
-    return _one_token_each(sorted(vocab, key=lambda word: vocab[word]), _WORD)
-
-
-def _one_token_each(tokens: list[str], pattern: str) -> tokenizers.Tokenizer:
-    """A vocabulary of whole matches of `pattern`, with an entry for everything else."""
-    vocab = {token: id_ for id_, token in enumerate([*tokens, UNKNOWN])}
-    backend = tokenizers.Tokenizer(models.WordLevel(vocab, unk_token=UNKNOWN))
-    backend.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated")
-    backend.decoder = decoders.Fuse()
-    return backend
+def _has_blanks(texts: Sequence[str]) -> bool:
+    """Whether words are divided by blanks, so that the same ones come again and again."""
+    return sum(text.count(" ") for text in texts) * 16 > sum(map(len, texts))
 
 
 def _unknown_token(model: dict[str, Any]) -> str | None:
@@ -232,13 +232,3 @@ def _unknown_token(model: dict[str, Any]) -> str | None:
     if model.get("type") == "Unigram":
         return None if model["unk_id"] is None else model["vocab"][model["unk_id"]][0]
     return model.get("unk_token")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: {error}", "it must be readable JSON", "restore the file") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: a JSON {type(content).__name__}", "it must be a JSON object", "restore the file")
-    return content

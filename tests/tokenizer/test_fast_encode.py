@@ -9,10 +9,9 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
-from bigtrain.data import fast_encode
-from bigtrain.data.fast_encode import BYTE_OF, GPT2, LLAMA3, QWEN2, fast_encoder
 from bigtrain.data.schema import BPEConfig
-from bigtrain.tokenizer import Tokenizer, train
+from bigtrain.tokenizer import Tokenizer, fast_encode, train
+from bigtrain.tokenizer.fast_encode import BYTE_OF, GPT2, LLAMA3, QWEN2, fast_encoder
 
 TEXT = "It's 12345 o'clock, WE'LL see;  naïve cafe\u0301 中文\r\n\r\n  done...\n\n \t x\n" * 3
 
