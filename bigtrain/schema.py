@@ -8,6 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bigtrain.data.cleaning.schema import CleanConfig
+from bigtrain.data.contamination_schema import DecontaminateConfig
+from bigtrain.data.dedup.schema import DedupConfig
+from bigtrain.data.executor_schema import DaskConfig, LocalConfig
+from bigtrain.data.privacy.schema import PiiConfig
 from bigtrain.data.schema import (
     AutoTokenizerConfig,
     BPEConfig,
@@ -16,12 +21,16 @@ from bigtrain.data.schema import (
     DataConfig,
     FileTokenizerConfig,
     RowsConfig,
+    UnigramConfig,
+    WordPieceConfig,
     WordsConfig,
     check_text_field,
 )
+from bigtrain.errors import UserError
 from bigtrain.evaluation.schema import EvalsConfig
-from bigtrain.models.schema import DecoderConfig
-from bigtrain.objectives.schema import CausalConfig, ClassifyConfig
+from bigtrain.models.encoder_schema import EncoderConfig
+from bigtrain.models.schema import DecoderConfig, StartConfig
+from bigtrain.objectives.schema import CausalConfig, ClassifyConfig, MaskedConfig
 from bigtrain.options import REQUIRED, option
 from bigtrain.parallel.schema import DeviceConfig, ParallelConfig
 from bigtrain.training.schedules import CosineConfig, LinearConfig, WSDConfig
@@ -29,16 +38,19 @@ from bigtrain.training.schema import AdamWConfig, MuonConfig, ResumeConfig, RunC
 
 # Nodes whose dataclass is chosen by the node's own `name:`. Adding a class here, or an entry point, adds a choice.
 CHOICES: dict[str, dict[str, type]] = {
-    "model": {"decoder": DecoderConfig},
+    "model": {"decoder": DecoderConfig, "encoder": EncoderConfig},
     "tokenizer": {
         "auto": AutoTokenizerConfig,
         "bpe": BPEConfig,
+        "wordpiece": WordPieceConfig,
+        "unigram": UnigramConfig,
         "words": WordsConfig,
         "bytes": BytesConfig,
         "chars": CharsConfig,
         "file": FileTokenizerConfig,
     },
-    "objective": {"causal": CausalConfig, "classify": ClassifyConfig},
+    "executor": {"local": LocalConfig, "dask": DaskConfig},
+    "objective": {"causal": CausalConfig, "masked": MaskedConfig, "classify": ClassifyConfig},
     "optimizer": {"adamw": AdamWConfig, "muon": MuonConfig, "sgd": SGDConfig},
     "schedule": {"cosine": CosineConfig, "linear": LinearConfig, "wsd": WSDConfig},
 }
@@ -46,7 +58,7 @@ CHOICES: dict[str, dict[str, type]] = {
 
 @dataclass
 class FinetuneDataConfig(DataConfig, RowsConfig):
-    """Text (`causal`: files, path or builtin) or labelled rows (`classify`: train and validation)."""
+    """Text (`causal`, `masked`: files, path or builtin) or labelled rows (`classify`: train and validation)."""
 
     def check(self) -> None:
         """Which source is needed depends on the objective: `commands/finetune.py` asks for it. Raises UserError."""
@@ -58,7 +70,12 @@ class PrepareConfig:
     """`bigtrain prepare`: raw files -> token shards and a manifest."""
 
     data: DataConfig = option(DataConfig, "where the text comes from")
+    clean: CleanConfig = option(CleanConfig, "what is repaired and removed, and which documents are dropped")
+    dedup: DedupConfig = option(DedupConfig, "what counts as a duplicate")
+    pii: PiiConfig = option(PiiConfig, "personal data and secrets")
+    decontaminate: DecontaminateConfig = option(DecontaminateConfig, "evaluation sets that must not be trained on")
     tokenizer: Any = option(REQUIRED, "how text becomes ids")
+    executor: Any = option(REQUIRED, "who does the work")
     output: str = option(REQUIRED, "folder of the prepared set")
 
 
@@ -85,6 +102,7 @@ class PretrainConfig:
 class FinetuneConfig:
     """`bigtrain finetune`: a checkpoint and task data -> a task model."""
 
+    model: StartConfig = option(StartConfig, "what may change in the model")
     data: FinetuneDataConfig = option(FinetuneDataConfig, "text or labelled rows")
     objective: Any = option(REQUIRED, "what is learned")
     optimizer: Any = option(REQUIRED, "how weights move")
@@ -104,7 +122,7 @@ class EvaluateDataConfig(DataConfig):
 
     label_field: str = option("label", "column or field with the label (classifiers)")
     pair_field: str | None = option(None, "column or field with a second text (classifiers)")
-    split: str = option("validation", "which part of a prepared set is measured: train or validation")
+    split: str = option("validation", "which part of a prepared set is measured: train, validation or test")
 
 
 @dataclass
@@ -125,14 +143,59 @@ class GenerateConfig:
 
     checkpoint: str = option(REQUIRED, "a run, a checkpoint or a Hugging Face folder")
     prompt: str | None = option(None, "the text to continue; -p TEXT, or -p - for standard input", may_be_empty=True)
+    prompts: str | None = option(None, 'a JSON Lines file with rows {"prompt": TEXT} or {"messages": [...]}')
+    output: str | None = option(None, "with prompts: the JSON Lines file of their completions")
+    chat: bool = option(False, "the prompt is a message to a model that chats; without a prompt: a conversation")
     max_new_tokens: int = option(128, "tokens to write at most", at_least=1)
     temperature: float = option(0.8, "divides the logits; 0: always the likeliest token", at_least=0)
     top_k: int | None = option(None, "sample among the k likeliest tokens; null: all", at_least=1)
     top_p: float | None = option(
         None, "sample among the likeliest tokens that hold this probability; null: all", above=0, at_most=1
     )
+    min_p: float | None = option(
+        None, "sample among tokens with this share of the likeliest one's probability; null: all", above=0, at_most=1
+    )
+    repetition_penalty: float = option(1.0, "divides the logits of tokens that are in prompt or text", above=0)
+    presence_penalty: float = option(0.0, "is taken from the logits of tokens that are in the text")
+    stop: list[str] = option(list, "texts that end a completion; it ends before them")
+    n: int = option(1, "completions of each prompt", at_least=1)
+    beams: int = option(1, "texts that a beam search keeps; 1: none, tokens are drawn", at_least=1)
+    logprobs: bool = option(False, "also give each token's id and log-probability")
+    choices: list[str] = option(list, "texts whose log-probability after the prompt is computed; nothing is written")
+    batch_size: int = option(16, "rows that are computed together", at_least=1)
     seed: int = option(0, "of the sampling", at_least=0)
     device: DeviceConfig = option(DeviceConfig, "the device and its arithmetic")
+
+    def check(self) -> None:
+        """Rules between keys. Raises UserError."""
+        if self.prompt is not None and self.prompts is not None:
+            raise UserError("prompt= and prompts=", "one of the two is continued", "leave one of them out")
+        if (self.prompts is None) != (self.output is None):
+            given, missing = ("output", "prompts") if self.prompts is None else ("prompts", "output")
+            rule = "a file of prompts becomes a file of completions; one prompt's completion is printed"
+            raise UserError(f"{given}= without {missing}=", rule, f"give {missing}=FILE.jsonl, or leave {given}= out")
+        for name in ("stop", "choices"):
+            if "" in getattr(self, name):
+                raise UserError(f"{name} with an empty text", "each of them is some text", "remove it")
+        if self.temperature == 0 and self.n > 1 and self.beams == 1:
+            rule = "the likeliest tokens are the same each time"
+            raise UserError(f"n={self.n} with temperature=0", rule, "give a temperature above 0, or beams=")
+        if 1 < self.beams < self.n:
+            rule = "a beam search finds as many texts as it has beams"
+            raise UserError(f"n={self.n} with beams={self.beams}", rule, "give more beams, or a smaller n")
+        if self.beams > 1:
+            rule = "a beam search draws nothing: it looks for the likeliest texts"
+            self._refuse(f"beams={self.beams}", rule, "stop", "choices")
+        if self.choices:
+            self._refuse("choices=", "choices are compared, and nothing is written", "stop", "n", "logprobs")
+
+    def _refuse(self, given: str, rule: str, *keys: str) -> None:
+        """Nor does anything that changes what is drawn go with it."""
+        keys = (*keys, "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty")
+        plain = GenerateConfig(checkpoint=self.checkpoint)
+        for key in keys:
+            if getattr(self, key) != getattr(plain, key):
+                raise UserError(f"{given} with {key}={getattr(self, key)}", rule, f"leave {key} out")
 
 
 ROOTS: dict[str, type] = {

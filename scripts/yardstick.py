@@ -14,9 +14,11 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from bigtrain.data.schema import Builtin, DataConfig
 from bigtrain.data.sources import documents
-from bigtrain.data.split import PARTS, Split
+from bigtrain.data.split import PARTS, TRAIN, VALIDATION, Split, stable_hash
 
 
 def xz(content: bytes) -> int:
@@ -26,11 +28,13 @@ def xz(content: bytes) -> int:
 def parts() -> tuple[bytes, bytes]:
     """The training and the held-out text, split as `data=stdlib` is by default."""
     config = DataConfig(builtin=Builtin.stdlib)
-    split = Split.choose(documents(config), config.split_by, config.validation_fraction)
-    texts: dict[str, list[str]] = {part: [] for part in PARTS}
-    for part, text in split.apply(documents(config)):
-        texts[part].append(text)
-    train, held_out = ("".join(texts[part]).encode("utf-8") for part in PARTS)
+    texts = [document.text.encode("utf-8") for document in documents(config)]
+    hashes = np.array([stable_hash(text) for text in texts], np.uint64)
+    numbers = Split(config.split_by, config.validation_fraction, config.test_fraction).numbers(hashes)
+    train, held_out = (
+        b"".join(text for text, number in zip(texts, numbers, strict=True) if PARTS[number] == part)
+        for part in (TRAIN, VALIDATION)
+    )
     return train, held_out
 
 

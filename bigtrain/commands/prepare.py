@@ -2,39 +2,99 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bigtrain.errors import UserError
+
 if TYPE_CHECKING:
     from bigtrain.config import Loaded
+    from bigtrain.data.schema import TokenizerConfig
+    from bigtrain.data.shards import PreparedSet
+
+_PARTS = ("train", "validation", "test")
+_MOST_REASONS = 8  # shown
 
 
-def run(loaded: Loaded) -> dict[str, Any]:
-    """Prepare, and return what came of it: one flat object. Raises UserError, DiskFull."""
-    from bigtrain.data.pipeline import prepare
+def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
+    """Prepare, and return what came of it: one flat object (with `dry_run`: what preparing would take).
+
+    Raises UserError, RunBusy, LostProcess, DiskFull.
+    """
+    from bigtrain.data.pipeline import Steps, prepare
+    from bigtrain.evaluation import data_report
 
     config = loaded.config
-    prepared = prepare(config.data, config.tokenizer, Path(config.output))
-    manifest = prepared.manifest
-    train, validation = manifest["splits"]["train"], manifest["splits"]["validation"]
-    tokens, n_bytes = train["tokens"] + validation["tokens"], train["bytes"] + validation["bytes"]
+    output, steps = Path(config.output), Steps.of(config.clean, config.decontaminate, config.pii, config.dedup)
+    if dry_run:
+        from bigtrain.data.pipeline import estimate
+
+        return estimate(config.data, config.tokenizer, output, steps=steps, executor=config.executor)
+    made = prepare(
+        config.data,
+        config.tokenizer,
+        output,
+        steps=steps,
+        executor=config.executor,
+        candidates=_candidates(config.tokenizer),
+        finish=data_report.write,
+    )
+    return _totals(made)
+
+
+def _candidates(config: TokenizerConfig) -> dict[str, TokenizerConfig]:
+    """The tokenizers of `tokenizer.compare`, with as many entries as the set's own. Raises UserError."""
+    from bigtrain.config import folders, load
+    from bigtrain.data.schema import AutoTokenizerConfig, FileTokenizerConfig
+
+    found: dict[str, TokenizerConfig] = {}
+    searched = folders.search()
+    for name in [] if isinstance(config, AutoTokenizerConfig) else config.compare:
+        if folders.find(searched, f"tokenizer/{name}"):
+            chosen = load("prepare", ["data=stdlib", "output=none", f"tokenizer={name}"]).config.tokenizer
+            if hasattr(chosen, "vocab_size") and hasattr(config, "vocab_size"):
+                chosen = dataclasses.replace(chosen, vocab_size=config.vocab_size)
+            found[name] = chosen
+        elif Path(name).expanduser().exists():
+            found[Path(name).name] = FileTokenizerConfig(path=name)
+        else:
+            raise UserError(
+                f"tokenizer.compare=[{name}]",
+                f"a tokenizer is one of {', '.join(folders.options(searched, 'tokenizer'))}, or a path",
+                "correct the name",
+            )
+    return found
+
+
+def _totals(made: PreparedSet) -> dict[str, Any]:
+    manifest = made.manifest
+    splits = {part: manifest["splits"][part] for part in _PARTS}
+    tokens = sum(counts["tokens"] for counts in splits.values())
+    report = made.path / "report.html"
     return {
-        "output": str(prepared.path),
-        "files": manifest["sources"]["files"],
-        "documents": train["documents"] + validation["documents"],
-        "documents_train": train["documents"],
-        "documents_validation": validation["documents"],
+        "output": str(made.path),
+        "files": manifest["input"]["files"],
+        "documents_read": manifest["stages"][0]["documents_in"],
+        "documents": sum(counts["documents"] for counts in splits.values()),
+        **{f"documents_{part}": counts["documents"] for part, counts in splits.items()},
         "tokens": tokens,
-        "tokens_train": train["tokens"],
-        "tokens_validation": validation["tokens"],
-        "bytes_train": train["bytes"],
-        "bytes_validation": validation["bytes"],
-        "bytes_per_token": n_bytes / tokens,
+        **{f"tokens_{part}": counts["tokens"] for part, counts in splits.items()},
+        **{f"bytes_{part}": counts["bytes"] for part, counts in splits.items()},
+        "bytes_per_token": sum(counts["bytes"] for counts in splits.values()) / tokens,
+        "dropped": {
+            f"{stage['name']}:{reason}": entry["documents"]
+            for stage in manifest["stages"]
+            for reason, entry in stage["reasons"].items()
+            if entry["documents"]
+        },
+        "errors": manifest["errors"],
         "split_by": manifest["split"]["by"],
         "tokenizer": manifest["settings"]["tokenizer"]["name"],
         "vocab_size": manifest["tokenizer"]["vocab_size"],
         "dtype": manifest["dtype"],
-        "fingerprint": prepared.fingerprint,
+        "report": str(report) if report.exists() else None,
+        "fingerprint": made.fingerprint,
     }
 
 
@@ -43,16 +103,38 @@ def show(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("", "train", "validation", title=result["output"], title_justify="left")
+    console = Console()
+    if "dry_run" in result:
+        table = Table(title=f"dry run: {result['output']}", title_justify="left", show_header=False)
+        for name, value in result.items():
+            if name not in ("dry_run", "output"):
+                table.add_row(name, _shown(value))
+        console.print(table)
+        return
+    parts = [part for part in _PARTS if part != "test" or result["documents_test"]]
+    table = Table("", *parts, title=result["output"], title_justify="left")
     for what in ("documents", "bytes", "tokens"):
-        counts = (f"{result[f'{what}_{part}']:,}" for part in ("train", "validation"))
-        table.add_row(what, *counts)
+        table.add_row(what, *(f"{result[f'{what}_{part}']:,}" for part in parts))
     for column in table.columns[1:]:
         column.justify = "right"
-    console = Console()
     console.print(table)
+    dropped = sorted(result["dropped"].items(), key=lambda item: (-item[1], item[0]))
+    if dropped:
+        named = [f"{count:,} {reason}" for reason, count in dropped[:_MOST_REASONS]]
+        more = ", ..." if len(dropped) > _MOST_REASONS else ""
+        console.print(f"dropped of {result['documents_read']:,} documents: {', '.join(named)}{more}", highlight=False)
+    if result["errors"]:
+        console.print(f"could not be read and were skipped: {result['errors']:,} rows or files", highlight=False)
     console.print(
         f"tokenizer {result['tokenizer']}: {result['vocab_size']:,} entries, "
         f"{result['bytes_per_token']:.2f} bytes a token, stored as {result['dtype']}"
     )
+    if result["report"]:
+        console.print(f"report {result['report']}", highlight=False, soft_wrap=True)
     console.print(f"fingerprint {result['fingerprint']}", highlight=False)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

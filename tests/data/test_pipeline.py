@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -13,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from bigtrain.data import pipeline, sources
-from bigtrain.data.pipeline import cache_folder, prepare, prepared
+from bigtrain.data import sources
+from bigtrain.data.pipeline import cache_folder, plan, prepare, prepared, run, tokens
+from bigtrain.data.pipeline.plan import Plan
+from bigtrain.data.pipeline.work import held
 from bigtrain.data.schema import (
     AutoTokenizerConfig,
     BPEConfig,
@@ -27,7 +28,7 @@ from bigtrain.data.schema import (
     WordsConfig,
 )
 from bigtrain.data.shards import PreparedSet
-from bigtrain.errors import DiskFull, UserError
+from bigtrain.errors import DiskFull, RunBusy, UserError
 from bigtrain.tokenizer import Tokenizer, train
 
 BPE = BPEConfig(vocab_size=400)
@@ -59,7 +60,7 @@ def texts(found: PreparedSet, part: str) -> list[str]:
 
 
 def nothing_left(folder: Path) -> bool:
-    return not [path.name for path in folder.iterdir() if path.name.endswith(".tmp")]
+    return not [path.name for path in folder.iterdir() if path.name.endswith((".tmp", ".preparing"))]
 
 
 @pytest.mark.parametrize("config", [BPE, BytesConfig(), CharsConfig(), WordsConfig(vocab_size=30)])
@@ -88,7 +89,17 @@ def test_the_same_input_gives_the_same_bytes(corpus: DataConfig, tmp_path: Path)
 
 def test_batches_change_nothing(corpus: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = prepare(corpus, BPE, tmp_path / "a")
-    monkeypatch.setattr(pipeline, "_BATCH_CHARACTERS", 300)
+    monkeypatch.setattr(tokens, "_BATCH_CHARACTERS", 300)
+    second = prepare(corpus, BPE, tmp_path / "b")
+    assert content(first.path) == content(second.path)
+
+
+def test_the_division_into_parts_changes_nothing(
+    corpus: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = prepare(corpus, BPE, tmp_path / "a")
+    monkeypatch.setattr(plan, "_LARGEST_PART", 1000)
+    assert len(Plan.make(corpus, BPE).parts) > 10
     second = prepare(corpus, BPE, tmp_path / "b")
     assert content(first.path) == content(second.path)
 
@@ -117,6 +128,7 @@ def test_tiny_shakespeare_is_nanogpt_s(test_data: Path, tmp_path: Path) -> None:
     "change",
     [
         {"validation_fraction": 0.2},
+        {"test_fraction": 0.1},
         {"split_by": SplitBy.tail},
         {"text_field": ["text", "text"]},
         {"tokenizer": BPEConfig(vocab_size=401)},
@@ -247,38 +259,42 @@ def test_nothing_half_written_stays(
     error = UserError("x", "y", "z") if kind == "user" else OSError(28, "No space left on device")
     calls = 0
 
-    def fail(*_: object) -> None:
+    def fail(self: object, part: str, texts: list[str]) -> list[int]:
         nonlocal calls
         calls += 1
         if calls > 3:
             raise error
+        return [1 for _ in texts]
 
-    monkeypatch.setattr(pipeline, "_BATCH_CHARACTERS", 300)
-    monkeypatch.setattr(pipeline.ShardWriter, "add", fail)
+    monkeypatch.setattr(tokens, "_BATCH_CHARACTERS", 300)
+    monkeypatch.setattr(tokens.ShardWriter, "add", fail)
     with pytest.raises(UserError if kind == "user" else DiskFull):
         prepare(corpus, BPE, tmp_path / "set")
     assert calls == 4
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus"]
+    left = {"corpus"} if kind == "user" else {"corpus", "set.preparing"}
+    assert {path.name for path in tmp_path.iterdir()} == left
+    monkeypatch.undo()
+    assert prepare(corpus, BPE, tmp_path / "set").verify() is None
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus", "set"}
 
 
 def test_an_input_that_changes_meanwhile_is_noticed(
     corpus: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish = pipeline.ShardWriter.finish
+    make = run.make_documents
 
-    def append(self: pipeline.ShardWriter, *args: Any, **kwargs: Any) -> None:
-        finish(self, *args, **kwargs)
+    def append(job: Any) -> Any:
         with open(Path(corpus.files[0]) / "text.txt", "a") as file:
             file.write("more")
+        return make(job)
 
-    monkeypatch.setattr(pipeline.ShardWriter, "finish", append)
+    monkeypatch.setattr(run, "make_documents", append)
     with pytest.raises(UserError, match="changed while it was read"):
         prepare(corpus, BPE, tmp_path / "set")
-    assert not (tmp_path / "set").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
 
 
-def test_an_error_found_while_the_tokenizer_is_trained_is_the_user_s(corpus: DataConfig, tmp_path: Path) -> None:
-    """It passes through the tokenizers library, and comes out as it went in."""
+def test_bad_input_leaves_nothing(corpus: DataConfig, tmp_path: Path) -> None:
     with open(Path(corpus.files[0]) / "rows.jsonl", "a") as file:
         file.write("\nbroken")
     without_validation = DataConfig(files=corpus.files, validation_fraction=0)
@@ -290,12 +306,12 @@ def test_an_error_found_while_the_tokenizer_is_trained_is_the_user_s(corpus: Dat
 PREPARE = """
 import sys; from pathlib import Path
 from bigtrain import log; log.setup()
+from bigtrain.exits import guarded
 from bigtrain.data.pipeline import prepare, prepared; from bigtrain.data.schema import *
 data, config = DataConfig(files=[sys.argv[1]], validation_fraction=0.1), BPEConfig(vocab_size=400)
-if len(sys.argv) > 2:
-    prepare(data, config, Path(sys.argv[2]))
-else:
-    prepared(data, config)
+def work():
+    prepare(data, config, Path(sys.argv[2])) if len(sys.argv) > 2 else prepared(data, config)
+raise SystemExit(guarded(work))
 """
 
 
@@ -323,41 +339,54 @@ def test_a_loser_of_the_rename_uses_the_winner_s(
     corpus: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where there are no locks, two processes may do the same work."""
-    work = pipeline._Work.plan(corpus, BPE)
-    write = pipeline._Work._write
 
-    def overtaken(self: pipeline._Work, folder: Path) -> None:
-        monkeypatch.setattr(pipeline._Work, "_write", write)
-        monkeypatch.setattr(pipeline, "_remove_leftovers", lambda final: None)
-        assert work.into(tmp_path / "set")[1]
-        self._write(folder)
+    def no_locks(*_: object) -> None:
+        raise OSError(37, "No locks available")
 
-    monkeypatch.setattr(pipeline._Work, "_write", overtaken)
-    found, new = work.into(tmp_path / "set")
-    assert not new
-    found.verify()
+    into = run.Preparation.into
+
+    def overtaken(self: run.Preparation, *arguments: Any) -> None:
+        monkeypatch.setattr(run.Preparation, "into", into)
+        prepare(corpus, BPE, tmp_path / "set")
+        into(self, *arguments)
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    monkeypatch.setattr(run.Preparation, "into", overtaken)
+    prepare(corpus, BPE, tmp_path / "set").verify()
     assert nothing_left(tmp_path)
 
 
-def test_what_a_killed_run_leaves_is_cleaned_by_the_next(corpus: DataConfig, tmp_path: Path) -> None:
+def test_what_a_killed_run_leaves_is_used_or_cleaned_by_the_next(corpus: DataConfig, tmp_path: Path) -> None:
     big = tmp_path / "big"
     big.mkdir()
     (big / "a.txt").write_text("some words and more of them\n" * 50_000)
-    (tmp_path / "set.notes.tmp").write_text("the user's own")
-    (tmp_path / "set.0123abcd.tmp").mkdir()
+    work = tmp_path / "set.preparing"
     process = start(str(big), str(tmp_path / "set"))
     deadline = time.monotonic() + 30
-    own = re.compile(r"set\.(?!0123abcd)[0-9a-f]{8}\.tmp")
-    while not (found := [p for p in tmp_path.iterdir() if own.fullmatch(p.name)]) and time.monotonic() < deadline:
+    while not list(work.glob("*/*/done.json")) and time.monotonic() < deadline:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert found
+    assert list(work.glob("documents/*/done.json"))
     assert not (tmp_path / "set").exists()
-    assert not (tmp_path / "set.0123abcd.tmp").exists()
-    assert found[0].is_dir()
     prepare(corpus, BPE, tmp_path / "set").verify()
-    assert [path.name for path in tmp_path.glob("*.tmp")] == ["set.notes.tmp"]
+    assert nothing_left(tmp_path)
+
+
+def test_two_runs_into_one_output(corpus: DataConfig, tmp_path: Path) -> None:
+    with held(tmp_path / "set", wait=False):
+        process = start(corpus.files[0], str(tmp_path / "set"))
+        assert str(os.getpid()) in process.communicate()[1]
+        assert process.returncode == RunBusy.exit_code
+    assert nothing_left(tmp_path)
+
+
+def test_somebody_s_folder_is_left_alone(corpus: DataConfig, tmp_path: Path) -> None:
+    (tmp_path / "set.preparing").mkdir()
+    (tmp_path / "set.preparing" / "notes").write_text("mine")
+    with pytest.raises(UserError, match="in the way"):
+        prepare(corpus, BPE, tmp_path / "set")
+    assert (tmp_path / "set.preparing" / "notes").read_text() == "mine"
 
 
 def test_a_foreign_tokenizer_file(corpus: DataConfig, test_data: Path, tmp_path: Path) -> None:

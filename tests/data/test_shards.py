@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bigtrain.data.schema import BytesConfig, WordsConfig
+from bigtrain.data.schema import BytesConfig, WordBoundaries, WordsConfig
 from bigtrain.data.shards import PreparedSet, ShardWriter, token_dtype
 from bigtrain.data.split import TRAIN, VALIDATION
 from bigtrain.errors import UserError
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     writer.add(VALIDATION, TEXTS[2:3])
     writer.add(TRAIN, TEXTS[3:])
     writer.add(TRAIN, [])
-    assert writer.totals() == (5, sum(len(text.encode()) + 1 for text in TEXTS))
+    assert sum(part["tokens"] for part in writer.counts.values()) == sum(len(text.encode()) + 1 for text in TEXTS)
     writer.finish("f" * 64, settings={"tokenizer": {"name": "bytes"}})
     return path
 
@@ -62,6 +62,40 @@ def test_an_empty_part_is_an_empty_array(tmp_path: Path) -> None:
     writer.finish("f", settings={"tokenizer": {"name": "bytes"}})
     split = PreparedSet.open(tmp_path).split(VALIDATION)
     assert (len(split), len(split.document_starts), split.n_bytes) == (0, 0, 0)
+
+
+def test_parts_put_together_are_the_whole(folder: Path, tmp_path: Path) -> None:
+    tokenizer = train(BytesConfig(), [])
+    (tmp_path / "joined").mkdir()
+    whole = ShardWriter(tmp_path / "joined", tokenizer)
+    for n, (train_texts, validation_texts) in enumerate([(TEXTS[:2], TEXTS[2:3]), (TEXTS[3:], []), ([], [])]):
+        part = tmp_path / f"part{n}"
+        part.mkdir()
+        writer = ShardWriter(part, tokenizer)
+        assert writer.add(TRAIN, train_texts) == [len(text.encode()) + 1 for text in train_texts]
+        writer.add(VALIDATION, validation_texts)
+        whole.append(part, writer.counts)
+    whole.finish("f" * 64, settings={"tokenizer": {"name": "bytes"}})
+    for path in folder.iterdir():
+        assert path.read_bytes() == (tmp_path / "joined" / path.name).read_bytes(), path.name
+
+
+def test_which_tokens_continue_a_word_is_stored_where_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    assert PreparedSet.open(folder).split(TRAIN).continues_word is None
+    other = tmp_path / "other"
+    other.mkdir()
+    writer = ShardWriter(other, train(BytesConfig(), []), WordBoundaries.plain)
+    writer.add(TRAIN, ["a cat", "Ä"])
+    writer.finish("f", settings={"tokenizer": {"name": "bytes"}, "word_boundaries": "plain"})
+    prepared = PreparedSet.open(other)
+    flags = prepared.split(TRAIN).continues_word
+    assert flags is not None
+    assert flags.tolist() == [0, 0, 0, 1, 1, 0, 0, 1, 0]  # a, blank, c, a, t, end, the two bytes of Ä, end
+    assert prepared.split(VALIDATION).continues_word is not None
+    prepared.verify()
+    (other / "train.words.bin").write_bytes(b"\0" * 8)
+    with pytest.raises(UserError, match=r"train\.words\.bin"):
+        PreparedSet.open(other)
 
 
 @pytest.mark.parametrize(("size", "name"), [(257, "uint16"), (65536, "uint16"), (65537, "uint32"), (200_000, "uint32")])

@@ -1,0 +1,107 @@
+"""What happened to the documents: counts and a few examples, taken part by part and added up in the parts' order."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+Facts = dict[str, Any]
+
+FILE = "facts.json"
+STAGES = ("read", "clean", "decontaminate", "pii", "exact", "near", "paragraphs", "split")
+EXAMPLE_CHARACTERS = 300
+_MOST = {"contamination": 40}  # examples kept of a kind
+_MOST_OTHERS = 5
+_LINEAR, _PER_OCTAVE = 20, 4  # steps below 1, and in each doubling above
+
+
+class Tally:
+    """Counts of one part."""
+
+    def __init__(self) -> None:
+        self.facts: Facts = {}
+
+    def add(self, *path: str, **amounts: int) -> None:
+        """Add to the counts below `path`."""
+        here = self._at(path)
+        for name, amount in amounts.items():
+            here[name] = here.get(name, 0) + amount
+
+    def example(self, *path: str, example: Any) -> None:
+        """Keep an example below `path`, if it is one of the first."""
+        if self.wants_example(*path) and example not in (examples := self._at(path[:-1]).setdefault(path[-1], [])):
+            examples.append(example)
+
+    def wants_example(self, *path: str) -> bool:
+        """Whether an example below `path` would be kept."""
+        return len(self._at(path[:-1]).get(path[-1], [])) < _most(path[-1])
+
+    def passed(self, stage: str, bytes_in: int, bytes_out: int) -> None:
+        """A document that stays."""
+        self.add("stages", stage, documents_in=1, documents_out=1, bytes_in=bytes_in, bytes_out=bytes_out)
+
+    def dropped(self, stage: str, reason: str, n_bytes: int) -> None:
+        """A document that goes."""
+        self.add("stages", stage, documents_in=1, documents_out=0, bytes_in=n_bytes, bytes_out=0)
+        self.add("stages", stage, "reasons", reason, documents=1, bytes=n_bytes)
+
+    def histogram(self, *path: str, value: float) -> None:
+        """Count a value in its step."""
+        self.add(*path, **{str(step(value)): 1})
+
+    def _at(self, path: Iterable[str]) -> Facts:
+        here = self.facts
+        for name in path:
+            here = here.setdefault(name, {})
+        return here
+
+    def save(self, folder: Path) -> None:
+        """Write the facts into the result of a part."""
+        (folder / FILE).write_text(json.dumps(self.facts, ensure_ascii=False), encoding="utf-8")
+
+
+def _most(name: str) -> int:
+    return _MOST.get(name, _MOST_OTHERS)
+
+
+def utf8_size(text: str) -> int:
+    """Bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode("utf-8"))
+
+
+def load(folder: Path) -> Facts:
+    """What `Tally.save` wrote."""
+    facts: Facts = json.loads((folder / FILE).read_bytes())
+    return facts
+
+
+def add_up(total: Facts, more: Mapping[str, Any]) -> None:
+    """Add `more` to `total`: numbers are summed, of lists the first different entries stay."""
+    for name, value in more.items():
+        if isinstance(value, Mapping):
+            add_up(total.setdefault(name, {}), value)
+        elif isinstance(value, list):
+            before = total.get(name, [])
+            total[name] = (before + [example for example in value if example not in before])[: _most(name)]
+        else:
+            total[name] = total.get(name, 0) + value
+
+
+def step(value: float) -> int:
+    """The number of the step of a histogram that a value falls into: even steps below 1, then by quarter octaves."""
+    if value < 1:
+        return max(0, int(value * _LINEAR))
+    return _LINEAR + int(_PER_OCTAVE * math.log2(value))
+
+
+def edges_and_counts(steps: Mapping[str, int]) -> dict[str, list[float]]:
+    """A histogram with the edges of its steps: one more edge than there are counts."""
+    first, last = min(map(int, steps)), max(map(int, steps))
+    edges = [n / _LINEAR if n < _LINEAR else 2 ** ((n - _LINEAR) / _PER_OCTAVE) for n in range(first, last + 2)]
+    return {
+        "edges": [round(edge, 3) for edge in edges],
+        "documents": [steps.get(str(n), 0) for n in range(first, last + 1)],
+    }

@@ -1,0 +1,300 @@
+"""The stages in their order: what each part leaves, and what is done with all of them together."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from bigtrain.data.dedup.resolve import resolve
+from bigtrain.data.executor import Workers, dask_workers, local_workers
+from bigtrain.data.executor_schema import DaskConfig, ExecutorConfig, LocalConfig
+from bigtrain.data.pipeline.display import Display
+from bigtrain.data.pipeline.documents import DocumentsDone, DocumentsJob, excerpt, make_documents
+from bigtrain.data.pipeline.facts import Facts, load
+from bigtrain.data.pipeline.plan import Plan
+from bigtrain.data.pipeline.results import is_whole, result
+from bigtrain.data.pipeline.samples import tokenizer_figures
+from bigtrain.data.pipeline.statistics import DUPLICATES, counts_by_stage, statistics
+from bigtrain.data.pipeline.steps import Steps
+from bigtrain.data.pipeline.store import Documents
+from bigtrain.data.pipeline.tokens import Kept, Placing, TokensJob, counts_of, make_tokens, stored_tokenizer
+from bigtrain.data.pipeline.work import WorkFolder
+from bigtrain.data.schema import OnError, TokenizerConfig
+from bigtrain.data.shards import ShardWriter
+from bigtrain.data.sources import no_text, too_many
+from bigtrain.data.split import PARTS, TRAIN, Split
+from bigtrain.environment import usable_cpus
+from bigtrain.errors import UserError
+from bigtrain.log import log
+from bigtrain.storage import write_json
+from bigtrain.tokenizer import Tokenizer, train
+
+_LITTLE = 16 << 20  # bytes of input that need no other process where they are only read and encoded
+_LITTLE_WITH_STEPS = 2 << 20  # and where they are cleaned or compared
+_FEW_CORES = 3  # the way to encode on one of them is about as fast as the other one on all of these
+
+
+class _Job(Protocol):
+    @property
+    def number(self) -> int:
+        """Of the part."""
+
+    @property
+    def folder(self) -> Path:
+        """Of the result."""
+
+
+class _Done(Protocol):
+    @property
+    def number(self) -> int:
+        """Of the part."""
+
+
+Job = TypeVar("Job", bound=_Job)
+Done = TypeVar("Done", bound=_Done)
+
+
+def local_slots(config: LocalConfig, plan: Plan) -> int:
+    """How many processes work at once; 1 where starting others would take longer than the work."""
+    little = _LITTLE_WITH_STEPS if plan.steps.names else _LITTLE
+    if sum(part.n_bytes for part in plan.parts) <= little:
+        return 1
+    return min(config.workers or usable_cpus(), len(plan.parts))
+
+
+class Preparation:
+    """One plan in one work folder."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        work: WorkFolder,
+        executor: ExecutorConfig,
+        display: Display,
+        candidates: Mapping[str, TokenizerConfig] | None,
+    ) -> None:
+        self.plan, self.work, self.executor, self.display = plan, work, executor, display
+        self.candidates = candidates  # tokenizers that the set's own is compared with; None: it is not measured
+
+    def into(self, final: Path, finish: Callable[[Path], None] | None = None) -> None:
+        """Make the set. finish: called with its folder when all else is in it, before it gets its name."""
+        began = time.perf_counter()
+        with self._workers() as pool:
+            documents = self._documents(pool)
+            kept = self._duplicates(pool, documents)
+            placings = self._split(kept)
+            tokenizer = self._tokenizer(placings)
+            tokens = self._tokens(pool, placings)
+        measured: Facts = {"vocab_size": tokenizer.vocab_size}
+        if self.candidates is not None:
+            measured = tokenizer_figures(tokenizer, placings, self.plan.words, self.candidates)
+        figures = statistics(self.plan, documents, tokens, self.work.path / "duplicates", measured)
+        writer = self._set(tokenizer, placings[0].split, tokens, figures, final, finish)
+        totals = [sum(counts[what] for counts in writer.counts.values()) for what in ("documents", "tokens")]
+        seconds = time.perf_counter() - began
+        log.info("%d files, %d documents, %d tokens in %.1f s", len(self.plan.sources), *totals, seconds)
+
+    def _workers(self) -> contextlib.AbstractContextManager[Workers]:
+        if isinstance(self.executor, DaskConfig):
+            return dask_workers(self.executor, self.work.path)
+        return local_workers(local_slots(self.executor, self.plan))
+
+    def _documents(self, pool: Workers) -> list[Path]:
+        """Read, clean and search every part. Returns the folders of their documents."""
+        plan, names, steps = self.plan, self.plan.names(), self._with_index()
+        evaluation = {source.path: names[source.path] for source in plan.evaluation}
+        n_errors, most = 0, plan.data.max_errors if plan.data.on_error is OnError.skip else None
+
+        def done(part: DocumentsDone) -> None:
+            nonlocal n_errors
+            n_errors += part.n_errors
+            if part.error and most is not None and n_errors > most:
+                raise too_many(part.error, most)
+
+        jobs = [
+            DocumentsJob(
+                part,
+                steps,
+                evaluation | {piece.source.path: names[piece.source.path] for piece in part.pieces},
+                plan.data.on_error,
+                plan.data.max_errors,
+                self.work.path / "documents" / f"{part.number:05}",
+            )
+            for part in plan.parts
+        ]
+        for job in self._each("documents", pool, make_documents, jobs, [part.n_bytes for part in plan.parts], done):
+            n_errors += load(job.folder).get("errors", {}).get("count", 0)
+        if path := plan.changed():
+            raise UserError(f"{path}: changed while it was read", "input keeps still", "run the command again")
+        return [job.folder for job in jobs]
+
+    def _with_index(self) -> Steps:
+        """The steps, with the index of the evaluation sets made, where there are some."""
+        steps, folder = self.plan.steps, self.work.path / "index"
+        if steps.decontaminate is None:
+            return steps
+        if not folder.exists():
+            from bigtrain.data.contamination import Index
+
+            Index.build(steps.decontaminate).save(folder)
+        return replace(steps, index=folder)
+
+    def _duplicates(self, pool: Workers, documents: list[Path]) -> list[Kept]:
+        """Compare all documents, where that is asked for."""
+        dedup, folder = self.plan.steps.dedup, self.work.path / "duplicates"
+        if dedup and not (folder / DUPLICATES).exists():
+            folder.mkdir(exist_ok=True)
+            with self.display.stage("duplicates", 1, "") as stage, pool.watched():
+                before = [0.0]
+
+                def progress(done: int, total: int) -> None:
+                    stage.advance(done / total - before[0])
+                    before[0] = done / total
+
+                found = resolve(documents, dedup, pool.executor, folder, progress=progress)
+
+            def shown(place: tuple[int, int]) -> dict[str, Any]:
+                part, row = Documents(documents[place[0]]), place[1]
+                return {**part.where(row), "text": excerpt(part[row])}
+
+            examples = [
+                {
+                    "kind": example.kind.name,
+                    "similarity": round(example.similarity, 3),
+                    "kept": shown(example.kept),
+                    "dropped": shown(example.dropped),
+                }
+                for example in found.examples
+            ]
+            counts = {"exact": found.exact, "near": found.near, "paragraphs": found.paragraphs}
+            write_json(folder / DUPLICATES, {**counts, "examples": examples})
+        return [Kept(number, part, folder if dedup else None, dedup) for number, part in enumerate(documents)]
+
+    def _split(self, kept: list[Kept]) -> list[Placing]:
+        """Settle which document is in which part."""
+        data = self.plan.data
+        split = Split(data.split_by, data.validation_fraction, data.test_fraction)
+        n_documents, lengths = np.zeros(len(PARTS), np.int64), []
+        for part in kept:
+            table = part.kept_rows()
+            n_documents += np.bincount(split.numbers(table["group"]), minlength=len(PARTS))
+            lengths.append(int(table["characters"].sum()))
+        if not n_documents.any():
+            raise self._nothing_left(kept)
+        grouped = any(source.settings.group_field for source in self.plan.sources)
+        split = split.settled(n_documents.tolist(), sum(lengths), grouped=grouped)
+        starts = np.cumsum([0, *lengths]).tolist()
+        weights = {source.name: source.settings.weight for source in self.plan.sources}
+        return [Placing(part, split, start, weights) for part, start in zip(kept, starts, strict=False)]
+
+    def _nothing_left(self, kept: list[Kept]) -> UserError:
+        stages = [load(part.documents).get("stages", {}) for part in kept]
+        n_read = sum(stage.get("read", {}).get("documents_in", 0) for stage in stages)
+        if not n_read:
+            return no_text(self.plan.sources)
+        reasons = sorted({reason for part in stages for stage in part.values() for reason in stage.get("reasons", {})})
+        return UserError(
+            f"none of {n_read} documents is left: {', '.join(reasons)}",
+            "a prepared set holds at least one document",
+            "choose other rules, such as clean=light, or other text",
+        )
+
+    def _tokenizer(self, placings: list[Placing]) -> Tokenizer:
+        """The tokenizer, as it is stored for the workers."""
+        folder, chosen = self.work.path / "tokenizer", self.plan.tokenizer
+        if self.work.continued and is_whole(folder):
+            return stored_tokenizer(folder, self.plan.fingerprint)
+        if not isinstance(chosen, Tokenizer):
+            total = sum(int(placing.kept.kept_rows()["characters"].sum()) for placing in placings)
+            with self.display.stage("tokenizer", total) as stage:
+
+                def texts() -> Iterator[str]:
+                    for placing in placings:
+                        for placed in placing.placed():
+                            if placed.part == TRAIN and placed.copies:
+                                stage.advance(len(placed.text))
+                                yield placed.text
+
+                chosen = train(chosen, texts())
+        with result(folder) as temporary:
+            chosen.save(temporary)
+        return stored_tokenizer(folder, self.plan.fingerprint)
+
+    def _tokens(self, pool: Workers, placings: list[Placing]) -> list[Path]:
+        """Encode what is kept of every part. Returns the folders of their tokens."""
+        threads = None if pool.inline and usable_cpus() > _FEW_CORES else 1
+        jobs = [
+            TokensJob(
+                placing,
+                self.work.path / "tokenizer",
+                self.plan.fingerprint,
+                self.plan.words,
+                threads,
+                self.work.path / "tokens" / f"{placing.kept.number:05}",
+            )
+            for placing in placings
+        ]
+        sizes = [float(placing.kept.kept_rows()["characters"].sum()) for placing in placings]
+        self._each("tokens", pool, make_tokens, jobs, sizes)
+        return [job.folder for job in jobs]
+
+    def _each(
+        self,
+        name: str,
+        pool: Workers,
+        work: Callable[[Job], Done],
+        jobs: Sequence[Job],
+        sizes: Sequence[float],
+        done: Callable[[Done], None] = lambda outcome: None,
+    ) -> list[Job]:
+        """Do the jobs whose results are not there yet. Returns those whose results were."""
+        with self.display.stage(name, sum(sizes)) as stage:
+            found = [job for job in jobs if self.work.continued and is_whole(job.folder)]
+            stage.found(sum(sizes[job.number] for job in found))
+            there = {job.number for job in found}
+
+            def collect(outcome: Done) -> None:
+                stage.advance(sizes[outcome.number])
+                done(outcome)
+
+            pool.run(work, [job for job in jobs if job.number not in there], collect)
+        return found
+
+    def _set(
+        self,
+        tokenizer: Tokenizer,
+        split: Split,
+        tokens: list[Path],
+        figures: Facts,
+        final: Path,
+        finish: Callable[[Path], None] | None,
+    ) -> ShardWriter:
+        """Put the parts together."""
+        plan, folder = self.plan, self.work.path / f"set.{uuid.uuid4().hex[:8]}.tmp"
+        folder.mkdir()
+        writer = ShardWriter(folder, tokenizer, plan.words)
+        with self.display.stage("set", len(tokens), "") as stage:
+            for part in tokens:
+                writer.append(part, counts_of(part))
+                stage.advance(1)
+        write_json(folder / "statistics.json", figures)
+        writer.finish(
+            plan.fingerprint,
+            settings=plan.settings,
+            split={"by": str(split.by), "validation": split.validation, "test": split.test},
+            input=plan.input(),
+            stages=counts_by_stage(figures),
+            sources=figures["sources"],
+            errors=figures["errors"]["count"],
+        )
+        if finish:
+            finish(folder)
+        self.work.publish(folder, final)
+        return writer
