@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULE_OF = {"hydra-core": "hydra", "pyyaml": "yaml"}  # where the import name is not the package's
+# Where the import name is not the package's.
+MODULE_OF = {"hydra-core": "hydra", "pyyaml": "yaml", "charset-normalizer": "charset_normalizer"}
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ from bigtrain.schema import CHOICES, ROOTS
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("prepare", "pretrain", "finetune", "evaluate", "generate")),
+    *(f"docs/{name}.md" for name in ("prepare", "pretrain", "finetune", "evaluate", "generate", "models")),
     "docs/configuration.md",
     "docs/reproducibility.md",
 ]
@@ -101,6 +101,13 @@ def newcomer(home: Path) -> Path:
     for part in range(2):
         rows = [{"title": text(3, seed), "body": text(60, seed)} for seed in range(part, 60, 2)]
         (home / "articles" / f"part-{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    questions = [{"question": text(20, seed)} for seed in range(1000, 1005)]
+    (home / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    (home / "pages").mkdir()
+    for number in range(8):
+        paragraphs = "".join(f"<p>{text(50, 100 * number + part)}</p>" for part in range(4))
+        page = f"<html><head><title>Page {number}</title></head><body><article>{paragraphs}</article></body></html>"
+        (home / "pages" / f"{number}.html").write_text(page)
     (home / "bin").mkdir()
     for name, module in (("bigtrain", "-m bigtrain"), ("python", "")):
         (home / "bin" / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {module} "$@"\n')

@@ -9,6 +9,7 @@ from bigtrain.commands import train
 from bigtrain.commands.task import refuse_raw_settings
 from bigtrain.commands.train import show
 from bigtrain.config import Loaded
+from bigtrain.data.schema import AutoTokenizerConfig, TokenizerConfig, WordPieceConfig
 from bigtrain.errors import UserError
 from bigtrain.schema import PretrainConfig
 
@@ -45,7 +46,8 @@ def build(loaded: Loaded, placement: Placement, begun: Path | None) -> Task:
                 "it fits the vocabulary of another model to a tokenizer; a new model has its tokenizer's size",
                 "leave it out, or name a model with init_from=",
             )
-        data = placement.lead_first(lambda: prepared_sets(config.data, config.tokenizer))
+        tokenizer = tokenizer_config(config)
+        data = placement.lead_first(lambda: prepared_sets(config.data, tokenizer))
         return task(config, on_meta(resolved(config.model, data.tokenizer())), data, init_from=None)
     if named := sorted(key for key in loaded.touched - {"model.resize_vocab"} if key.startswith("model.")):
         raise UserError(
@@ -54,3 +56,12 @@ def build(loaded: Loaded, placement: Placement, begun: Path | None) -> Task:
             "leave model= and its keys out (but for model.resize_vocab), or init_from=",
         )
     return continued_task(config, config.tokenizer, placement, begun or resolve(Path(config.init_from)), task)
+
+
+def tokenizer_config(config: PretrainConfig) -> TokenizerConfig:
+    """What `tokenizer=auto` comes to: hidden tokens want a tokenizer with a mask token, where one must be trained."""
+    trained = not (config.data.path or config.data.sets)
+    if trained and config.objective.name == "masked" and isinstance(config.tokenizer, AutoTokenizerConfig):
+        return WordPieceConfig()
+    asked: TokenizerConfig = config.tokenizer
+    return asked

