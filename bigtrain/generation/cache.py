@@ -1,4 +1,7 @@
-"""Keys and values of the tokens so far, so that a new token costs one token's work. Memory is taken once."""
+"""What a model keeps of the tokens so far, so that a new token costs one token's work: keys and values, or a state.
+
+Memory is taken once.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from torch import Tensor
 
 
 class LayerCache:
-    """One layer's keys and values. B rows, T tokens, K key/value heads, E head width, S tokens so far."""
+    """One layer's keys and values, or its state. B rows, T tokens, K key/value heads, E head width, S tokens so far."""
 
     def __init__(self, cache: KVCache) -> None:
         self._cache = cache
         self._memory: Tensor | None = None  # (2, rows, capacity, K, E): taken when shape, dtype and device are seen
+        self._state: Tensor | None = None  # (parts, rows, width), taken likewise
 
     @property
     def aligned(self) -> bool:
@@ -43,8 +47,28 @@ class LayerCache:
                 memory[half].view(-1, *new.shape[2:]).index_copy_(0, cache.places, new[:, 0].to(memory.dtype))
         return memory[0, :n_rows, :end].transpose(1, 2), memory[1, :n_rows, :end].transpose(1, 2)
 
+    def state(self) -> Tensor | None:
+        """What `keep` was given for the rows that are being extended, (parts, B, width); None for new rows."""
+        cache = self._cache
+        if self._state is None or cache.begun is not None or not cache.lengths:
+            return None
+        return self._state[:, : len(cache.lengths)]
+
+    def keep(self, state: Tensor) -> None:
+        """The state (parts, B, width) behind the tokens that extend the rows."""
+        cache, n_rows = self._cache, state.shape[1]
+        if self._state is None:
+            self._state = state.new_zeros(len(state), cache.n_rows or n_rows, state.shape[2])
+        if cache.begun is not None:
+            rows, source = cache.begun
+            self._state[:, rows] = state[:, source]
+        else:
+            self._state[:, :n_rows] = state
+
     def copy(self, rows: Tensor, source: Tensor, n_tokens: int) -> None:
         """Let `rows` hold what the rows `source` hold, of which that many tokens count."""
+        if self._state is not None:
+            self._state[:, rows] = self._state[:, source]
         if self._memory is not None:
             self._memory[:, rows, :n_tokens] = self._memory[:, source, :n_tokens]
 
@@ -91,6 +115,15 @@ class KVCache:
         first = len(self.lengths)
         self.begun = torch.arange(first, first + len(lengths)), torch.tensor(source)
         self._beginning = list(lengths)
+
+    def lengths_read(self, n_rows: int) -> list[int] | None:
+        """Of the next tokens (n_rows, T), how many of each row count; None: all, as no new rows begin with them."""
+        if self.begun is None:
+            return None
+        lengths = [0] * n_rows
+        for row, length in zip(self.begun[1].tolist(), self._beginning, strict=True):
+            lengths[row] = length
+        return lengths
 
     def positions(self, device: torch.device) -> Tensor:
         """(B, 1): the place in its row of each row's next token."""

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from bigtrain.models.encoder_schema import EncoderConfig
+from bigtrain.models.recurrent_schema import RecurrentConfig
 from bigtrain.models.schema import DecoderConfig
 
 if TYPE_CHECKING:
     from bigtrain.generation.cache import KVCache
 
-ModelConfig = DecoderConfig | EncoderConfig
+ModelConfig = DecoderConfig | EncoderConfig | RecurrentConfig
 
 
 class Model(nn.Module):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bigtrain.errors import UserError
 from bigtrain.models.base import Model, generator_for, n_parameters
 from bigtrain.models.encoder_schema import EncoderConfig
-from bigtrain.models.layers import Embedding, document_positions, fold, keyed_dropout
+from bigtrain.models.layers import Embedding, attend_both_ways, document_positions, fold, keyed_dropout
 
 if TYPE_CHECKING:
     from bigtrain.generation.cache import KVCache
@@ -41,7 +41,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Mix tokens of x (B, T, D). mask: (B, 1, T, T), true where a token may look; None: everywhere."""
         q, k, v = (part(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in (self.q, self.k, self.v))
-        mixed: Tensor = self.o(F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2))
+        mixed: Tensor = self.o(attend_both_ways(q, k, v, mask).transpose(1, 2).flatten(2))
         return mixed  # (B, T, D)
 
 

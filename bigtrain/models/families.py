@@ -6,19 +6,21 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from bigtrain.models import names, names_encoder
+from bigtrain.models import names, names_encoder, names_recurrent
 from bigtrain.models.base import Model, ModelConfig
 from bigtrain.models.decoder import Decoder
 from bigtrain.models.encoder import Encoder
 from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.names import Entry
+from bigtrain.models.recurrent import Recurrent
+from bigtrain.models.recurrent_schema import RecurrentConfig
 from bigtrain.models.schema import DecoderConfig
 from bigtrain.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
 class Names:
-    """A family's tensors in files; see the functions of the same names in `names.py` and `names_encoder.py`."""
+    """A family's tensors in files; see the functions of the same names in `names.py`, `names_encoder.py`, ..."""
 
     entries: Callable[[Any, int], list[Entry]]
     full_names: Callable[[Iterable[str], Any], dict[str, str]]
@@ -41,6 +43,7 @@ def _names(module: Any) -> Names:
 _FAMILIES: dict[type, Family] = {
     DecoderConfig: Family(Decoder.on_meta, _names(names)),
     EncoderConfig: Family(Encoder.on_meta, _names(names_encoder)),
+    RecurrentConfig: Family(Recurrent.on_meta, _names(names_recurrent)),
 }
 
 

@@ -151,7 +151,8 @@ def _matched(folder: Path, model: Model, moved: Moved | None) -> _Matched:
             name: torch.Size([moved.n_before, *shapes[name][1:]]) for name in _vocabulary_rows(model) & {*shapes}
         }
     files = WeightFiles(folder)
-    where = names.full_names(list(files.shapes), source.config)
+    where = names.full_names(files.shapes, source.config)
+    files.check_types(where.values())  # not those of the constants, which are left out
     new = names.new(model.config, model.n_labels, bool(source.labels), where)
     wanted = [entry for entry in names.entries(model.config, model.n_labels) if new.isdisjoint(entry.ours)]
     wrong: dict[str, list[str]] = {"missing": [], "unexpected": [], "misshapen": []}

@@ -13,7 +13,10 @@ from bigtrain.models.base import ModelConfig
 from bigtrain.models.encoder_schema import EncoderArchitecture, EncoderConfig
 from bigtrain.models.huggingface_encoder import CLASSES, encoder_json, read_encoder
 from bigtrain.models.huggingface_keys import Key, check_off, read_json, unsupported, value_of
+from bigtrain.models.huggingface_recurrent import CLASSES as RECURRENT_CLASSES
+from bigtrain.models.huggingface_recurrent import read_recurrent, recurrent_json
 from bigtrain.models.huggingface_rope import read_rope, write_rope
+from bigtrain.models.recurrent_schema import RecurrentArchitecture, RecurrentConfig
 from bigtrain.models.schema import Architecture, DecoderConfig, RopeScalingConfig
 
 if TYPE_CHECKING:
@@ -99,7 +102,7 @@ def read_config(folder: Path) -> ModelFolder:
     path = folder / "config.json"
     raw = read_json(path)
     kind = raw.get("model_type")
-    supported = [*Architecture, *EncoderArchitecture]
+    supported = [*Architecture, *EncoderArchitecture, *RecurrentArchitecture]
     if kind not in supported:
         code = ", auto_map" if "auto_map" in raw else ""
         raise UserError(
@@ -119,6 +122,8 @@ def read_config(folder: Path) -> ModelFolder:
     config: ModelConfig
     if kind in list(EncoderArchitecture):
         config = read_encoder(path, raw, EncoderArchitecture(kind))
+    elif kind in list(RecurrentArchitecture):
+        config = read_recurrent(path, raw, RecurrentArchitecture(kind))
     else:
         config = _decoder(path, raw, Architecture(str(kind))).resolved(0)
     return ModelFolder(folder, config, _labels(path, raw), _eos_ids(raw))
@@ -172,6 +177,8 @@ def config_json(config: ModelConfig, tokenizer: Tokenizer, labels: list[str]) ->
     """The config.json of a language model or, with `labels`, of a classifier."""
     if isinstance(config, EncoderConfig):
         kind, shape = CLASSES[config.architecture] + "ForMaskedLM", encoder_json(config, tokenizer)
+    elif isinstance(config, RecurrentConfig):
+        kind, shape = RECURRENT_CLASSES[config.architecture] + "ForCausalLM", recurrent_json(config)
     else:
         kind = _CLASSES[config.architecture] + _LM_CLASSES.get(config.architecture, "ForCausalLM")
         shape = _decoder_json(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,23 @@ class WeightFiles:
     def __init__(self, folder: Path) -> None:
         self.shapes: dict[str, list[int]] = {}
         self._file_of: dict[str, Path] = {}
+        self._types: dict[str, str] = {}
         for path in _weight_files(folder):
             with _opened(path) as tensors:
                 for name in tensors.keys():  # noqa: SIM118
                     view = tensors.get_slice(name)
-                    if view.get_dtype() not in _FLOATS:
-                        raise UserError(
-                            f"{path}: {name} is {view.get_dtype()}",
-                            "weights are floating-point numbers of 16 bits or more; quantised ones are not read",
-                            "name the model as it was before quantisation",
-                        )
                     self.shapes[name], self._file_of[name] = list(view.get_shape()), path
+                    self._types[name] = view.get_dtype()
+
+    def check_types(self, names: Iterable[str]) -> None:
+        """Raises UserError for one that is no tensor of weights."""
+        for name in names:
+            if self._types[name] not in _FLOATS:
+                raise UserError(
+                    f"{self._file_of[name]}: {name} is {self._types[name]}",
+                    "weights are floating-point numbers of 16 bits or more; quantised ones are not read",
+                    "name the model as it was before quantisation",
+                )
 
     def read(self, name: str) -> Tensor:
         """One tensor, as it is stored."""

@@ -136,14 +136,14 @@ class Tokenizer:
         ]
 
     def encode_documents_with_words(
-        self, texts: Sequence[str], boundaries: WordBoundaries = WordBoundaries.plain
+        self, texts: Sequence[str], boundaries: WordBoundaries = WordBoundaries.plain, *, threads: int | None = None
     ) -> list[tuple[Ids, NDArray[np.bool_]]]:
-        """Ids of each text (n,), and whether each token continues the word of the one before it (n,).
+        """Ids of each text (n,), as `encode_documents` gives them, and whether each token continues a word (n,).
 
         Raises UserError where jieba is asked for and missing.
         """
         found = []
-        for text, ids in zip(texts, self.encode_documents(texts), strict=True):
+        for text, ids in zip(texts, self.encode_documents(texts, threads=threads), strict=True):
             begin, inside_character = self._characters(text, ids)
             found.append((ids, continues(text, begin, word_starts(text, boundaries)) | inside_character))
         return found

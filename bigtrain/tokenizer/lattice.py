@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Edges = tuple[Ints, Ints, Ints]  # where each begins, where it ends, its piece
+Short = NDArray[np.int32]
+Edges = tuple[Short, Short, Short]  # where each begins, where it ends, its piece
 
 LONGEST_WORD = 32  # symbols
 _SCALE = 3.0  # log of what a probability is multiplied with for each symbol: long words would come near zero
@@ -30,9 +31,9 @@ class Lattice:
     begins: Ints  # node at which each word begins
     ends: Ints  # and ends
     weights: Floats  # how often each word occurs
-    start: Ints
-    end: Ints
-    piece: Ints
+    start: Short
+    end: Short
+    piece: Short
     bounds: Ints  # edges bounds[n]:bounds[n + 1] end n + 1 symbols into their word
 
     @classmethod
@@ -43,9 +44,11 @@ class Lattice:
         begins = np.flatnonzero(word[1:] & ~word[:-1]) + 1
         ends = np.flatnonzero(~word[1:] & word[:-1]) + 1
         start, end, piece = edges
-        into = end - begins[np.searchsorted(begins, start, side="right") - 1]
-        order = np.argsort((into * n + end) * (LONGEST_WORD + 1) + end - start)
-        bounds = np.searchsorted(into[order], np.arange(1, LONGEST_WORD + 2))
+        first = np.zeros(n + 1, np.int64)
+        first[begins] = begins
+        into = end - np.maximum.accumulate(first)[start]
+        order = np.argsort((into * n + end) * (LONGEST_WORD + 1) + (end - start))
+        bounds = np.concatenate(([0], np.cumsum(np.bincount(into, minlength=LONGEST_WORD + 1)[1:])))
         start, end, piece = start[order], end[order], piece[order]
         return cls(n, begins, ends, weights[begins].astype(np.float64), start, end, piece, bounds)
 
@@ -94,8 +97,8 @@ class Lattice:
         nodes = self.ends[words]
         while len(words):
             edge = by[nodes]
-            yield words, self.piece[edge]
-            nodes = self.start[edge]
+            yield words, self.piece[edge].astype(np.int64)
+            nodes = self.start[edge].astype(np.int64)
             more = ~at_begin[nodes]
             words, nodes = words[more], nodes[more]
 
@@ -104,7 +107,7 @@ class Lattice:
         return [(a, b) for a, b in itertools.pairwise(bounds) if b > a]
 
 
-def _firsts(groups: Ints) -> Ints:
+def _firsts(groups: Short) -> Ints:
     """Where each run of equal numbers begins."""
     fresh = np.ones(len(groups), np.bool_)
     np.not_equal(groups[1:], groups[:-1], out=fresh[1:])

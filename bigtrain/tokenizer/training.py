@@ -35,6 +35,7 @@ _COVERAGE = 0.9995  # of the text is made of characters that are learned: Senten
 _ALPHABET = 0.5  # of the vocabulary at most: room for longer pieces
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 _CONTINUING = "##"
+_UNIGRAM_WORDS = 1 << 18  # are learned from: their lattice takes some 500 MB
 
 
 def train(config: TrainableTokenizerConfig, texts: Iterable[str]) -> Tokenizer:
@@ -114,7 +115,7 @@ def _word_pieces(texts: Iterable[str], size: int, lowercase: bool) -> Spec:
 
 def _unigram(texts: Iterable[str], size: int) -> Spec:
     """Kudo 2018 (arXiv 1804.10959) within the words of GPT-2's pre-tokenizer; other characters become bytes."""
-    symbols, weights = count_gpt2_words(texts).in_characters()
+    symbols, weights = count_gpt2_words(texts).most_frequent(_UNIGRAM_WORDS).in_characters()
     symbols[symbols == ord(" ")] = ord(BLANK)
     room = size - 1 - len(_BYTES)
     symbols, alphabet = _in_alphabet(symbols, weights, int(_ALPHABET * room))

@@ -145,7 +145,7 @@ def _edges(symbols: Ints, levels: list[_Level], n_characters: int) -> Edges:
         pieces = level.pieces[numbers]
         is_piece = pieces >= 0
         found.append((places[is_piece], places[is_piece] + length, pieces[is_piece]))
-    start, end, piece = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+    start, end, piece = (np.concatenate(arrays, dtype=np.int32) for arrays in zip(*found, strict=True))
     return start, end, piece
 
 

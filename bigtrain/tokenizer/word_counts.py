@@ -13,7 +13,7 @@ from bigtrain.tokenizer.word_table import WordTable, byte_offsets
 
 Ints = NDArray[np.int64]
 
-_MOST_WORDS = 1 << 21  # some 300 MB; beyond, rare words are forgotten
+_MOST_WORDS = 1 << 19  # beyond, rare words are forgotten: learning from so many takes some 500 MB
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,13 @@ class WordCounts:
 
     words: list[bytes]
     counts: Ints
+
+    def most_frequent(self, n: int) -> WordCounts:
+        """The n most frequent words; of equally frequent ones those that were seen first."""
+        if n >= len(self.words):
+            return self
+        kept = np.sort(np.argsort(-self.counts, kind="stable")[:n])
+        return WordCounts([self.words[number] for number in kept.tolist()], self.counts[kept])
 
     def in_bytes(self) -> tuple[Ints, Ints]:
         """Symbols and weights as `bpe.learn` takes them; a symbol is a byte."""

@@ -144,7 +144,7 @@ def test_bert_files_may_hold_more_and_say_it_otherwise(tmp_path: Path) -> None:
             name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
             for name, tensor in tensors.items()
         }
-        found["bert.embeddings.position_ids"] = torch.arange(20.0)[None]
+        found["bert.embeddings.position_ids"] = torch.arange(20)[None]
         found["cls.predictions.decoder.weight"] = found["bert.embeddings.word_embeddings.weight"].clone()
         found["cls.seq_relationship.weight"] = torch.randn(2, 16)
         return {**found, "cls.seq_relationship.bias": torch.randn(2), **pooler}

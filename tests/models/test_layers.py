@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bigtrain.models.layers import (
     attend,
+    attend_both_ways,
     causal_mask,
     document_mask,
     document_positions,
@@ -134,3 +135,13 @@ def test_dropout_passes_gradients_through_what_it_keeps() -> None:
     y.float().sum().backward()
     assert x.grad is not None
     torch.testing.assert_close(x.grad, torch.where(y == 0, 0, 1 / 0.7).bfloat16(), rtol=1e-2, atol=0)
+
+
+@pytest.mark.parametrize("n_tokens", [1, 5, 40])
+def test_attention_in_both_directions_by_products_is_that_of_the_kernel(n_tokens: int) -> None:
+    draw = torch.Generator().manual_seed(n_tokens)
+    q, k, v = (torch.randn(3, 2, n_tokens, 16, generator=draw).bfloat16() for _ in range(3))
+    some = torch.rand(3, 1, n_tokens, n_tokens, generator=draw) < 0.5
+    for mask in (None, some | torch.eye(n_tokens, dtype=torch.bool)):
+        expected = attend_both_ways(q.float(), k.float(), v.float(), mask)
+        assert (attend_both_ways(q, k, v, mask) - expected).abs().max() <= 0.02 * expected.abs().max()

@@ -42,6 +42,16 @@ def test_vocabulary_and_merges_of_gpt2(gpt2_backend: tokenizers.Tokenizer, test_
         assert tokenizer.decode(ids) == text
 
 
+def test_transformers_opens_the_vocabulary_of_gpt2_with_the_same_ids(test_data: Path, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizer = Tokenizer.load(test_data / "gpt2_vocab")
+    tokenizer.save(tmp_path)
+    other = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert other.eos_token_id == tokenizer.eos_id
+    for text in [text for text in TEXTS if "<|endoftext|>" not in text]:
+        assert other(text)["input_ids"] == tokenizer.encode(text)
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> tuple[Tokenizer, Path]:
     """Byte-level BPE, and a folder for its vocabulary and merges under the names that transformers writes."""

@@ -75,3 +75,5 @@ def test_too_many_words_are_counted_without_the_rarest(monkeypatch: pytest.Monke
     found = dict(zip(counted.words, counted.counts.tolist(), strict=True))
     assert len(found) <= 50
     assert (found[b" common"], found[b"often"]) == (200, 200)
+    assert counted.most_frequent(2).words == [b"often", b" common"]
+    assert counted.most_frequent(2).counts.tolist() == [200, 200]
