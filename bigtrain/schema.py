@@ -29,6 +29,7 @@ from bigtrain.data.schema import (
 from bigtrain.errors import UserError
 from bigtrain.evaluation.schema import EvalsConfig
 from bigtrain.models.encoder_schema import EncoderConfig
+from bigtrain.models.recurrent_schema import RecurrentConfig
 from bigtrain.models.schema import DecoderConfig, StartConfig
 from bigtrain.objectives.schema import CausalConfig, ClassifyConfig, MaskedConfig
 from bigtrain.options import REQUIRED, option
@@ -38,7 +39,7 @@ from bigtrain.training.schema import AdamWConfig, MuonConfig, ResumeConfig, RunC
 
 # Nodes whose dataclass is chosen by the node's own `name:`. Adding a class here, or an entry point, adds a choice.
 CHOICES: dict[str, dict[str, type]] = {
-    "model": {"decoder": DecoderConfig, "encoder": EncoderConfig},
+    "model": {"decoder": DecoderConfig, "encoder": EncoderConfig, "recurrent": RecurrentConfig},
     "tokenizer": {
         "auto": AutoTokenizerConfig,
         "bpe": BPEConfig,

@@ -357,8 +357,8 @@ def test_configs_sees_the_users_folder(tmp_path: Path, capsys: pytest.CaptureFix
     ("words", "incomplete", "expected"),
     [
         ([], "mod", ["model=", "model."]),
-        ([], "model=t", ["model=tiny"]),
-        (["model"], "t", ["tiny"]),
+        ([], "model=tiny", ["model=tiny", "model=tinyllama-1.1b"]),
+        (["model"], "t", ["tiny", "tinyllama-1.1b"]),
         (["model", "="], "", list(folders.options([folders.packaged()], "model"))),
         ([], "train.max_", ["train.max_steps=", "train.max_tokens=", "train.max_epochs=", "train.max_minutes="]),
         (["optimizer=muon"], "optimizer.adamw", ["optimizer.adamw_lr="]),
@@ -385,7 +385,7 @@ def test_completion_as_bash_asks_for_it() -> None:
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout.split()
 
-    assert ask("bigtrain pretrain model = ti", 4) == ["tiny"]  # bash cuts words at `=`
+    assert ask("bigtrain pretrain model = tiny", 4) == ["tiny", "tinyllama-1.1b"]  # bash cuts words at `=`
     assert ask("bigtrain pretrain model =", 3) == list(folders.options([folders.packaged()], "model"))
     assert ask("bigtrain finetune data = own train.max_s", 5) == ["train.max_steps="]
     assert ask("bigtrain pre", 1) == ["prepare", "pretrain"]

@@ -84,11 +84,13 @@ def causal_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
         model=model,
         init_from=init_from,
         objective=Causal(compile=config.device.compile, token_bytes=token_bytes(tokenizer, data.splits("validation"))),
-        rows=data.rows(seq_len, seed=config.seed, isolate_documents=train.isolate_documents),
+        rows=data.rows(seq_len, seed=config.seed, isolate_documents=train.isolate_documents, before=model.carried),
         validation=lambda rows: validation_parts(
             data,
             train,
-            lambda tokens, starts: Windows(tokens, seq_len, seq_len, rows, starts, isolate=train.isolate_documents),
+            lambda tokens, starts: Windows(
+                tokens, model.carried + seq_len, seq_len, rows, starts, isolate=train.isolate_documents
+            ),
         ),
         tokenizer=tokenizer,
         labels=[],
@@ -127,6 +129,10 @@ def validation_parts(
             continue
         weight = data.slots[name] / (len(tokens) - 1) if len(data.sets) > 1 else 1.0
         parts.append(Part(windows(tokens, split.document_starts), name, weight))
+        if train.eval_train_tokens:
+            part = one.split("train")
+            batches = windows(part.tokens[: train.eval_train_tokens + 1], part.document_starts)
+            parts.append(Part(batches, f"{name}_train".lstrip("_"), weight=0.0))
     return parts
 
 

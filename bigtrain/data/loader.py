@@ -85,28 +85,37 @@ class Rows(ABC):
 class Windows(Rows):
     """Rows of `seq_len` tokens cut from the stream of a split, one after the other.
 
-    Each pass begins at another offset below `seq_len`, so that no token is always the last of its row.
+    Each pass begins at another offset below `seq_len`, so that no token is always the last of its row. before: so many
+    more tokens come first in every row, whose targets are not scored.
     """
 
     def __init__(
-        self, split: TokenSplit, seq_len: int, *, seed: int, isolate_documents: bool = False, words: bool = False
+        self,
+        split: TokenSplit,
+        seq_len: int,
+        *,
+        seed: int,
+        isolate_documents: bool = False,
+        words: bool = False,
+        before: int = 0,
     ) -> None:
-        if len(split) < seq_len + 1:
+        n_targets = len(split) - before - 1
+        if n_targets < seq_len:
             raise UserError(
                 f"train.seq_len={seq_len} with {len(split)} tokens of training data",
                 "a row needs seq_len + 1 tokens, the last of them only as a target",
-                f"give more text, or train.seq_len={max(1, (len(split) - 1) // 2)} or less",
+                f"give more text, or train.seq_len={max(1, n_targets // 2)} or less",
             )
-        self.tokens, self.seq_len, self.seed = split.tokens, seq_len, seed
+        self.tokens, self.seq_len, self.before, self.seed = split.tokens, seq_len, before, seed
         self.document_starts = split.document_starts if isolate_documents else None
         self.continues_word = split.continues_word if words else None
-        self.offsets = seq_len if len(split) >= 2 * seq_len else 1
-        self.n_rows = (len(split) - self.offsets) // seq_len
+        self.offsets = seq_len if n_targets + 1 >= 2 * seq_len else 1
+        self.n_rows = (n_targets + 1 - self.offsets) // seq_len
 
     @property
     def tokens_per_row(self) -> float:
         """The same for every row."""
-        return self.seq_len
+        return self.before + self.seq_len
 
     def __len__(self) -> int:
         return self.n_rows
@@ -118,9 +127,10 @@ class Windows(Rows):
         """
         offset = {pass_: derive("offset", self.seed, int(pass_)) % self.offsets for pass_ in np.unique(epoch)}
         starts = index * self.seq_len + np.array([offset[pass_] for pass_ in epoch])
-        positions = starts[:, None] + np.arange(self.seq_len + 1)
+        positions = starts[:, None] + np.arange(self.before + self.seq_len + 1)
         tokens = torch.from_numpy(self.tokens[positions].astype(np.int64))
         batch = {"tokens": tokens[:, :-1].contiguous(), "targets": tokens[:, 1:].contiguous()}
+        batch["targets"][:, : self.before] = IGNORED
         if self.document_starts is not None:
             document = np.searchsorted(self.document_starts, positions, side="right")
             batch["documents"] = torch.from_numpy((document - document[:, :1])[:, :-1].astype(np.int32))

@@ -183,13 +183,21 @@ class PreparedSets:
         """One part of every set."""
         return [one.split(part) for one in self.sets.values()]
 
-    def rows(self, seq_len: int, *, seed: int, isolate_documents: bool, words: bool = False) -> Rows:
-        """Training rows of `seq_len` tokens. words: say which tokens go on with a word, where all sets store it."""
+    def rows(self, seq_len: int, *, seed: int, isolate_documents: bool, words: bool = False, before: int = 0) -> Rows:
+        """Training rows of `seq_len` tokens, and as many as `before` that are not scored.
+
+        words: they say which tokens go on with a word, where all sets store it.
+        """
         rows, words = {}, words and all(one.has_words for one in self.sets.values())
         for name, one in self.sets.items():
             try:
                 rows[name] = Windows(
-                    one.split("train"), seq_len, seed=seed, isolate_documents=isolate_documents, words=words
+                    one.split("train"),
+                    seq_len,
+                    seed=seed,
+                    isolate_documents=isolate_documents,
+                    words=words,
+                    before=before,
                 )
             except UserError as error:
                 where = f" in data.sets.{name}" if name else ""

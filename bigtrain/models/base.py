@@ -29,6 +29,7 @@ class Model(nn.Module):
     causal = True  # a token sees those before it; else all of its row
     config: ModelConfig  # resolved: no nulls
     n_labels: int  # 0: a language model
+    carried: int = 0  # tokens that a training row begins with and that are not learned from
     blocks: nn.ModuleList  # what is compiled, checkpointed and sharded one by one
 
     @abstractmethod

@@ -9,6 +9,7 @@ from typing import Any
 
 from bigtrain.models.auto_tokenizer import pitfall
 from bigtrain.models.base import Model, n_parameters
+from bigtrain.models.recurrent_schema import RecurrentArchitecture
 from bigtrain.tokenizer import Tokenizer
 
 # What a model is for, by objective: the site's name of the task, and the class of transformers that opens it.
@@ -85,7 +86,7 @@ def _front_matter(architecture: str, base: str | None, training: Training) -> li
     task = _TASKS.get(training.objective)
     fields = {
         "license": training.license or "unknown",
-        "library_name": "transformers",
+        "library_name": "bigtrain" if _is_ours(architecture) else "transformers",
         "pipeline_tag": task and task[0],
         "base_model": base,
         "tags": ["bigtrain", architecture],
@@ -106,7 +107,15 @@ def _table(first: str, lines: list[str]) -> list[str]:
     return [f"| {first} | |", "| --- | --- |", *lines, ""]
 
 
+def _is_ours(architecture: str) -> bool:
+    """Whether transformers does not know it."""
+    return architecture in list(RecurrentArchitecture)
+
+
 def _use(model: Model, tokenizer: Tokenizer, objective: str) -> list[str]:
+    if _is_ours(model.config.architecture):
+        verb = "evaluate checkpoint=. data.files=FILE" if model.n_labels else "generate checkpoint=. -p TEXT"
+        return ["```sh", f"bigtrain {verb}", "```", ""]
     wrong = pitfall(model.config.architecture, tokenizer)
     opener = "PreTrainedTokenizerFast" if wrong else "AutoTokenizer"
     auto = _TASKS.get(objective, ("", "AutoModel"))[1]

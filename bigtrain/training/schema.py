@@ -39,6 +39,9 @@ class TrainConfig:
     log_every_steps: int = option(10, "steps between two lines of metrics", at_least=1)
     eval_every_steps: int | None = option(250, "steps between two evaluations; null: only at the end", at_least=1)
     eval_tokens: int | None = option(262144, "validation tokens of an evaluation inside the run; null: all", at_least=1)
+    eval_train_tokens: int = option(
+        0, "training tokens measured as well, to compare with; they decide nothing", at_least=0
+    )
     save_every_steps: int | None = option(250, "steps between two checkpoints; null: only at the end", at_least=1)
     keep_last: int = option(2, "newest checkpoints kept (the best one is kept as well)", at_least=1)
     metric: str = option("loss", "the validation metric that decides which checkpoint is best and when to stop early")

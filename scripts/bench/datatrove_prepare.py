@@ -2,8 +2,8 @@
 
     python datatrove_prepare.py FOLDER_OF_JSONL TOKENIZER.json WORKERS        in an empty folder
 
-Needs datatrove[processing]. ftfy, the rules of Gopher and C4, MinHash with 14 bands of 8 rows over word 5-grams, masks of
-e-mail and IP addresses, tokens. Prints one JSON object: the seconds of each stage and of all.
+Needs datatrove[processing]. ftfy, the rules of Gopher and C4, MinHash with 14 bands of 8 rows over word 5-grams, masks
+of e-mail and IP addresses, tokens. Prints one JSON object: the seconds of each stage and of all.
 """
 
 import json

@@ -56,9 +56,9 @@ def test_the_table_names_what_matters(tmp_path: Path, capsys: pytest.CaptureFixt
     shown = capsys.readouterr().out
     expected = ("train", "validation", "81", "21", "12 entries", "1,234 clean:length:short", "7 rows", "report.html")
     assert [word for word in (*expected, result["fingerprint"]) if word not in shown] == []
-    assert "test" not in shown.partition("\n")[2].partition("tokens")[0]
+    assert "test" not in shown.partition("train")[2].partition("tokens")[0]
     prepare.show(run_verb("prepare", words(tmp_path, "data.test_fraction=0.1", f"output={tmp_path / 'other'}")))
-    assert "test" in capsys.readouterr().out.partition("\n")[2].partition("tokens")[0]
+    assert "test" in capsys.readouterr().out.partition("train")[2].partition("tokens")[0]
 
 
 def test_tokenizers_are_compared(tmp_path: Path) -> None:

@@ -86,3 +86,18 @@ def test_dropout_keys_follow_the_sample_not_the_place_in_the_batch():
 def test_epochs_in_steps():
     loader = Loader(Windows(split(1000), 10, seed=0), 8, seed=0)
     assert loader.steps(1.0) == -(-len(loader.rows) // 8)
+
+
+def test_tokens_before_a_row_are_read_and_not_scored():
+    data = Windows(split(1000), 10, seed=3, before=4)
+    assert data.tokens_per_row == 14
+    batch = data.batch(np.array([0, len(data) - 1]), np.array([0, 1]))
+    tokens, targets = batch["tokens"].numpy(), batch["targets"].numpy()
+    assert tokens.shape == targets.shape == (2, 14)
+    assert (np.diff(tokens, axis=1) == 1).all()
+    assert (targets[:, :4] == -100).all()
+    assert (targets[:, 4:] == tokens[:, 4:] + 1).all()
+    assert targets.max() < 1000
+    with pytest.raises(UserError, match=r"train\.seq_len=10 with 14 tokens"):
+        Windows(split(14), 10, seed=3, before=4)
+    assert len(Windows(split(15), 10, seed=3, before=4)) == 1

@@ -37,7 +37,7 @@ class WorkFolder:
             for left in self.path.rglob("*.tmp") if self.locked else []:
                 shutil.rmtree(left, ignore_errors=True)
             return
-        self._clear()
+        _empty(self.path)
         write_json(self.path / _PLAN, {"fingerprint": fingerprint})
 
     def publish(self, folder: Path, final: Path) -> None:
@@ -51,11 +51,6 @@ class WorkFolder:
     def has_results(self) -> bool:
         """Whether there is anything that a second command would not have to do again."""
         return any(self.path.glob("*/*/done.json"))
-
-    def _clear(self) -> None:
-        for path in self.path.iterdir():
-            if path.name != _HOLDER:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextlib.contextmanager
@@ -75,23 +70,38 @@ def held(final: Path, *, wait: bool) -> Iterator[WorkFolder]:
             yield work
         except _GOES_ON as error:
             if not work.has_results():
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
             elif not isinstance(error, KeyboardInterrupt | SystemExit):
                 log.info("what is done so far stays in %s", path)
             raise
         except BaseException:
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
             raise
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
     finally:
         os.close(descriptor)
+
+
+def _empty(path: Path) -> None:
+    """Delete everything but the file that says whose folder it is."""
+    for entry in path.iterdir():
+        if entry.name != _HOLDER:
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _remove(path: Path) -> None:
+    """Delete the folder; what a kill leaves of it can still be told from somebody else's."""
+    with contextlib.suppress(OSError):
+        _empty(path)
+        (path / _HOLDER).unlink(missing_ok=True)
+        path.rmdir()
 
 
 def remove_finished(final: Path) -> None:
     """Delete the work folder of a set that is whole: a command may have been killed in between."""
     path = final.with_name(final.name + SUFFIX)
-    if (path / _PLAN).exists():
-        with contextlib.suppress(RunBusy), held(final, wait=False):
+    if path.is_dir():
+        with contextlib.suppress(RunBusy, UserError), held(final, wait=False):
             pass
 
 

@@ -102,9 +102,20 @@ def test_the_work_folder_of_a_finished_set_is_removed(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("left", [[], ["holder"], ["holder", "documents"], ["holder", "plan.json"]])
+def test_a_removal_that_was_killed_is_finished_by_the_next(left: list[str], tmp_path: Path) -> None:
+    work = tmp_path / "set.preparing"
+    work.mkdir()
+    for name in left:
+        (work / name).mkdir() if name == "documents" else (work / name).write_text("{}")
+    remove_finished(tmp_path / "set")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "set.preparing").mkdir()
     (tmp_path / "set.preparing" / "notes").write_text("mine")
     with pytest.raises(UserError, match="in the way"), held(tmp_path / "set", wait=False):
         pass
+    remove_finished(tmp_path / "set")
     assert (tmp_path / "set.preparing" / "notes").read_text() == "mine"
