@@ -29,7 +29,8 @@ from bigtrain.schema import CHOICES, ROOTS
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("prepare", "pretrain", "finetune", "evaluate", "generate", "models")),
+    *(f"docs/{name}.md" for name in ("prepare", "pretrain", "finetune", "evaluate", "generate")),
+    *(f"docs/{name}.md" for name in ("models", "encoders", "recurrent")),
     "docs/configuration.md",
     "docs/reproducibility.md",
 ]

@@ -23,6 +23,7 @@ from bigtrain.data.schema import (
     CharsConfig,
     DataConfig,
     FileTokenizerConfig,
+    OnError,
     SplitBy,
     TokenizerConfig,
     WordsConfig,
@@ -290,6 +291,24 @@ def test_an_input_that_changes_meanwhile_is_noticed(
 
     monkeypatch.setattr(run, "make_documents", append)
     with pytest.raises(UserError, match="changed while it was read"):
+        prepare(corpus, BPE, tmp_path / "set")
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
+@pytest.mark.parametrize("on_error", OnError)
+def test_an_input_that_vanishes_meanwhile_is_an_error(
+    on_error: OnError, corpus: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where errors are skipped: the fingerprint says that the file is in the set."""
+    make = run.make_documents
+
+    def remove(job: Any) -> Any:
+        (Path(corpus.files[0]) / "text.txt").unlink(missing_ok=True)
+        return make(job)
+
+    monkeypatch.setattr(run, "make_documents", remove)
+    corpus.on_error = on_error
+    with pytest.raises(UserError, match=r"text\.txt"):
         prepare(corpus, BPE, tmp_path / "set")
     assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
 
