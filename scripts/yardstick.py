@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from bigtrain.data.reading.sources import documents
 from bigtrain.data.schema import Builtin, DataConfig
-from bigtrain.data.sources import documents
 from bigtrain.data.split import PARTS, TRAIN, VALIDATION, Split, stable_hash
 
 

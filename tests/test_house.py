@@ -28,7 +28,7 @@ FLOORS = {
 # Modules that the command line reads before anything heavy. A room's schema may be imported from any floor.
 TORCH_FREE = [
     *("cli", "config", "runs", "schema", "environment", "errors", "log", "storage", "options", "units", "tokenizer"),
-    *("data.sources", "data.pipeline", "data.shards", "data.stdlib", "training.schedules"),
+    *("data.reading.sources", "data.pipeline", "data.shards", "data.reading.stdlib", "training.schedules"),
     *(f"{room}.schema" for room in ("data", "models", "objectives", "parallel", "training", "evaluation")),
 ]
 PICKLES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}

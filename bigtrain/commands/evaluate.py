@@ -13,11 +13,11 @@ from bigtrain.commands.masked import frame_of, measured
 from bigtrain.commands.task import refuse_raw_settings, refuse_unread
 from bigtrain.commands.text import token_bytes
 from bigtrain.config import Loaded, to_yaml
-from bigtrain.data.labelled import LabelledRows
 from bigtrain.data.pipeline import prepared
-from bigtrain.data.rows import read_rows
 from bigtrain.data.schema import AutoTokenizerConfig, SplitBy
 from bigtrain.data.split import PARTS
+from bigtrain.data.tasks.labelled import LabelledRows
+from bigtrain.data.tasks.rows import read_rows
 from bigtrain.errors import GateMissed, UserError
 from bigtrain.evaluation import gates
 from bigtrain.evaluation.evaluator import Batches, evaluate

@@ -15,7 +15,7 @@ from bigtrain.schema import FinetuneConfig
 
 if TYPE_CHECKING:
     from bigtrain.commands.task import Task
-    from bigtrain.data.rows import Rows
+    from bigtrain.data.tasks.rows import Rows
     from bigtrain.parallel.placement import Placement
 
 __all__ = ["run", "show"]
@@ -53,7 +53,7 @@ def classifier(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     """The checkpoint's model with a head for the labels of the training rows."""
     from bigtrain.commands.masked import frame_of
     from bigtrain.commands.task import Task, batch_rows, row_length
-    from bigtrain.data.labelled import LabelledRows
+    from bigtrain.data.tasks.labelled import LabelledRows
     from bigtrain.evaluation.evaluator import Part
     from bigtrain.models.families import on_meta
     from bigtrain.models.huggingface import read_folder
@@ -107,7 +107,7 @@ def classifier(loaded: Loaded, placement: Placement, folder: Path) -> Task:
 
 
 def _read(config: FinetuneConfig, path: str) -> Rows:
-    from bigtrain.data.rows import read_rows
+    from bigtrain.data.tasks.rows import read_rows
 
     return read_rows(Path(path), config.data.text_field, config.data.label_field, config.data.pair_field)
 

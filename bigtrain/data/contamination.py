@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from bigtrain.data.contamination_schema import DecontaminateConfig
 from bigtrain.data.dedup.words import PIECE, Hashes, constants, placed_words
+from bigtrain.data.reading.sources import Piece, Source, find, no_text, read
 from bigtrain.data.schema import DataConfig
-from bigtrain.data.sources import Piece, Source, find, no_text, read
 from bigtrain.errors import UserError
 from bigtrain.log import log
 from bigtrain.storage import new_folder, write_json

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bigtrain.data.files import readable, split_name
-from bigtrain.data.formats import read_jsonl
-from bigtrain.data.lines import Part
+from bigtrain.data.reading.files import readable, split_name
+from bigtrain.data.reading.formats import read_jsonl
+from bigtrain.data.reading.lines import Part
 from bigtrain.errors import RunBusy, UserError
 from bigtrain.storage import disk_full_is_an_error, write_bytes, write_json
 

@@ -10,7 +10,7 @@ import torch
 from encoders import encoder, wordpiece
 from harness import bits, cli, run_verb, text
 
-from bigtrain.data.labelled import LabelledRows
+from bigtrain.data.tasks.labelled import LabelledRows
 from bigtrain.errors import UserError
 from bigtrain.models.encoder import Encoder
 from bigtrain.models.huggingface import load_model, read_folder, save_model

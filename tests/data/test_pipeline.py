@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from bigtrain.data import sources
 from bigtrain.data.pipeline import cache_folder, plan, prepare, prepared, run, tokens
 from bigtrain.data.pipeline.plan import Plan
 from bigtrain.data.pipeline.work import held
+from bigtrain.data.reading import sources
 from bigtrain.data.schema import (
     AutoTokenizerConfig,
     BPEConfig,

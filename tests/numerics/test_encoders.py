@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bigtrain.data.frame import Frame
-from bigtrain.data.labelled import LabelledRows
+from bigtrain.data.tasks.labelled import LabelledRows
 from bigtrain.models.base import Model
 from bigtrain.models.encoder import Encoder
 from bigtrain.models.families import names_of

@@ -15,8 +15,8 @@ from bigtrain.data.pipeline.plan import Part
 from bigtrain.data.pipeline.results import result
 from bigtrain.data.pipeline.steps import Steps
 from bigtrain.data.pipeline.store import Documents, DocumentWriter
+from bigtrain.data.reading.sources import Document, Problems, read
 from bigtrain.data.schema import OnError
-from bigtrain.data.sources import Document, Problems, read
 from bigtrain.errors import UserError
 
 

@@ -10,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bigtrain.data import files
 from bigtrain.data.contamination_schema import DecontaminateConfig
 from bigtrain.data.pipeline.steps import Steps
+from bigtrain.data.reading import files
+from bigtrain.data.reading.sources import Piece, Source, find, pieces
 from bigtrain.data.schema import (
     AutoTokenizerConfig,
     DataConfig,
@@ -22,7 +23,6 @@ from bigtrain.data.schema import (
     WordBoundaries,
 )
 from bigtrain.data.shards import FORMAT, end_of_document
-from bigtrain.data.sources import Piece, Source, find, pieces
 from bigtrain.environment import usable_cpus
 from bigtrain.tokenizer import Tokenizer, choose
 from bigtrain.tokenizer import settings as tokenizer_settings

@@ -26,9 +26,9 @@ from bigtrain.data.pipeline.steps import Steps
 from bigtrain.data.pipeline.store import Documents
 from bigtrain.data.pipeline.tokens import Kept, Placing, TokensJob, counts_of, make_tokens, stored_tokenizer
 from bigtrain.data.pipeline.work import WorkFolder
+from bigtrain.data.reading.sources import no_text, too_many
 from bigtrain.data.schema import OnError, TokenizerConfig
 from bigtrain.data.shards import ShardWriter
-from bigtrain.data.sources import no_text, too_many
 from bigtrain.data.split import PARTS, TRAIN, Split
 from bigtrain.environment import usable_cpus
 from bigtrain.errors import UserError

@@ -8,8 +8,8 @@ import pytest
 
 from bigtrain.data.pipeline import plan
 from bigtrain.data.pipeline.plan import Plan
+from bigtrain.data.reading.sources import read
 from bigtrain.data.schema import BytesConfig, DataConfig, SourceConfig
-from bigtrain.data.sources import read
 from bigtrain.errors import UserError
 
 

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from bigtrain.data.rows import Rows, read_rows
+from bigtrain.data.tasks.rows import Rows, read_rows
 from bigtrain.errors import UserError
 
 

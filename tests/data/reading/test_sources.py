@@ -9,7 +9,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from bigtrain.data import files, sources
+from bigtrain.data.reading import files, sources
 from bigtrain.data.schema import DataConfig, Format, OnError, SourceConfig
 from bigtrain.errors import UserError
 
@@ -281,7 +281,7 @@ def test_a_file_that_fails_while_it_is_read(tmp_path: Path, monkeypatch: pytest.
 
     (source,) = sources.find(config(path))
     piece = sources.pieces(source, 1 << 20)[1]
-    monkeypatch.setattr("bigtrain.data.lines._Section.read", read)
+    monkeypatch.setattr("bigtrain.data.reading.lines._Section.read", read)
     with pytest.raises(UserError, match=r"a\.jsonl: Input/output error"):
         list(sources.read(piece, stop))
 

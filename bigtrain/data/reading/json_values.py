@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from bigtrain.data.items import Item
-from bigtrain.data.lines import Part, characters, too_long
+from bigtrain.data.reading.items import Item
+from bigtrain.data.reading.lines import Part, characters, too_long
 from bigtrain.errors import UserError
 
 _SPACE = re.compile(r"[ \t\r\n]*")

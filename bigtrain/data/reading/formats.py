@@ -7,10 +7,10 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from bigtrain.data import files, html, json_values, tables
-from bigtrain.data.encodings import Decoder, is_wide, marked
-from bigtrain.data.items import Item
-from bigtrain.data.lines import Block, Part, blocks, contents, lines, too_long, whole
+from bigtrain.data.reading import files, html, json_values, tables
+from bigtrain.data.reading.encodings import Decoder, is_wide, marked
+from bigtrain.data.reading.items import Item
+from bigtrain.data.reading.lines import Block, Part, blocks, contents, lines, too_long, whole
 from bigtrain.data.schema import Format
 from bigtrain.errors import UserError
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bigtrain.data.fields import text_at, value_at
-from bigtrain.data.files import readable, split_name
-from bigtrain.data.formats import read_jsonl
-from bigtrain.data.json_values import read_json
-from bigtrain.data.lines import Part
-from bigtrain.data.tables import read_csv, read_parquet, read_tsv
+from bigtrain.data.reading.fields import text_at, value_at
+from bigtrain.data.reading.files import readable, split_name
+from bigtrain.data.reading.formats import read_jsonl
+from bigtrain.data.reading.json_values import read_json
+from bigtrain.data.reading.lines import Part
+from bigtrain.data.reading.tables import read_csv, read_parquet, read_tsv
 from bigtrain.errors import UserError
 
 _READERS = {".csv": read_csv, ".tsv": read_tsv, ".jsonl": read_jsonl, ".json": read_json, ".parquet": read_parquet}

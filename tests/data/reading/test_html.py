@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from trafilatura import load_html
 
-from bigtrain.data import sources
-from bigtrain.data.html import declared_encoding, main_text
+from bigtrain.data.reading import sources
+from bigtrain.data.reading.html import declared_encoding, main_text
 from bigtrain.data.schema import DataConfig, OnError
 from bigtrain.errors import UserError
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from bigtrain.data import lines, sources
-from bigtrain.data.lines import Block, blocks
+from bigtrain.data.reading import lines, sources
+from bigtrain.data.reading.lines import Block, blocks
 from bigtrain.data.schema import DataConfig
 
 

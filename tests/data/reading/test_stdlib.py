@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bigtrain.data import sources, stdlib
+from bigtrain.data.reading import sources, stdlib
 from bigtrain.data.schema import Builtin, DataConfig
 from bigtrain.errors import UserError
 

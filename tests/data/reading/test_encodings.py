@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bigtrain.data import sources
-from bigtrain.data.encodings import Decoder, detect
+from bigtrain.data.reading import sources
+from bigtrain.data.reading.encodings import Decoder, detect
 from bigtrain.data.schema import DataConfig, OnError, SourceConfig
 from bigtrain.errors import UserError
 

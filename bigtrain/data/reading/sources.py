@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bigtrain.data import files
-from bigtrain.data.fields import text_at, value_at
-from bigtrain.data.formats import READERS, check_packages, cut
-from bigtrain.data.items import Item
-from bigtrain.data.lines import Part, too_long
+from bigtrain.data.reading import files
+from bigtrain.data.reading.fields import text_at, value_at
+from bigtrain.data.reading.formats import READERS, check_packages, cut
+from bigtrain.data.reading.items import Item
+from bigtrain.data.reading.lines import Part, too_long
+from bigtrain.data.reading.stdlib import python_files
 from bigtrain.data.schema import DataConfig, Format, OnError, SourceConfig
-from bigtrain.data.stdlib import python_files
 from bigtrain.errors import UserError
 
 EXTENSIONS = {

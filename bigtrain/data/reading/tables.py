@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
-from bigtrain.data import files
-from bigtrain.data.items import Item
-from bigtrain.data.lines import Part, lines, too_long
+from bigtrain.data.reading import files
+from bigtrain.data.reading.items import Item
+from bigtrain.data.reading.lines import Part, lines, too_long
 from bigtrain.errors import UserError
 
 _BUFFER = 1 << 20

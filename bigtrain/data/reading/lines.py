@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, cast
 
-from bigtrain.data import files
-from bigtrain.data.encodings import Decoder, Line, guess, is_wide, marked
-from bigtrain.data.files import Stream
+from bigtrain.data.reading import files
+from bigtrain.data.reading.encodings import Decoder, Line, guess, is_wide, marked
+from bigtrain.data.reading.files import Stream
 from bigtrain.errors import UserError
 
 _BLOCK = 1 << 20

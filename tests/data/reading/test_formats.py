@@ -16,7 +16,7 @@ import pytest
 import zstandard
 from pyarrow import parquet
 
-from bigtrain.data import formats, sources
+from bigtrain.data.reading import formats, sources
 from bigtrain.data.schema import DataConfig, OnError
 from bigtrain.errors import UserError
 

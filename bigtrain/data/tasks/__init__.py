@@ -1,0 +1,1 @@
+"""Task data: rows with labels, answers or preferences -> batches."""
