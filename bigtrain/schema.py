@@ -34,8 +34,18 @@ from bigtrain.models.schema import DecoderConfig, StartConfig
 from bigtrain.objectives.schema import CausalConfig, ClassifyConfig, MaskedConfig
 from bigtrain.options import REQUIRED, option
 from bigtrain.parallel.schema import DeviceConfig, ParallelConfig
-from bigtrain.training.schedules import CosineConfig, LinearConfig, WSDConfig
-from bigtrain.training.schema import AdamWConfig, MuonConfig, ResumeConfig, RunConfig, SGDConfig, TrainConfig
+from bigtrain.training.schedules import ConstantConfig, CosineConfig, LinearConfig, PlateauConfig, WSDConfig
+from bigtrain.training.schema import (
+    AdadeltaConfig,
+    AdafactorConfig,
+    AdamConfig,
+    AdamWConfig,
+    MuonConfig,
+    ResumeConfig,
+    RunConfig,
+    SGDConfig,
+    TrainConfig,
+)
 
 # Nodes whose dataclass is chosen by the node's own `name:`. Adding a class here, or an entry point, adds a choice.
 CHOICES: dict[str, dict[str, type]] = {
@@ -52,8 +62,21 @@ CHOICES: dict[str, dict[str, type]] = {
     },
     "executor": {"local": LocalConfig, "dask": DaskConfig},
     "objective": {"causal": CausalConfig, "masked": MaskedConfig, "classify": ClassifyConfig},
-    "optimizer": {"adamw": AdamWConfig, "muon": MuonConfig, "sgd": SGDConfig},
-    "schedule": {"cosine": CosineConfig, "linear": LinearConfig, "wsd": WSDConfig},
+    "optimizer": {
+        "adamw": AdamWConfig,
+        "adam": AdamConfig,
+        "muon": MuonConfig,
+        "sgd": SGDConfig,
+        "adadelta": AdadeltaConfig,
+        "adafactor": AdafactorConfig,
+    },
+    "schedule": {
+        "constant": ConstantConfig,
+        "linear": LinearConfig,
+        "cosine": CosineConfig,
+        "wsd": WSDConfig,
+        "plateau": PlateauConfig,
+    },
 }
 
 

@@ -10,6 +10,7 @@ from tokenizers import models, normalizers, pre_tokenizers, processors
 from bigtrain.models.base import materialise
 from bigtrain.models.encoder import Encoder
 from bigtrain.models.encoder_schema import EncoderArchitecture, EncoderConfig
+from bigtrain.models.output import LANGUAGE, Output
 from bigtrain.tokenizer import Tokenizer
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -29,11 +30,11 @@ def wordpiece(words: list[str] | None = None) -> Tokenizer:
     return Tokenizer(json.loads(backend.to_str()), {**names, "mask_token": "[MASK]"})
 
 
-def encoder(architecture: str, n_labels: int = 0, seed: int = 3, **fields: Any) -> Encoder:
+def encoder(architecture: str, output: Output = LANGUAGE, seed: int = 3, **fields: Any) -> Encoder:
     """Random weights, larger than at the start of training, so that every part has a say; norms and biases too."""
     sizes = {"dim": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 20, "vocab_size": 64, **fields}
     config = EncoderConfig(architecture=EncoderArchitecture(architecture), **sizes).resolved(60, 0)
-    model = Encoder.on_meta(config, n_labels)
+    model = Encoder.on_meta(config, output)
     materialise(model, torch.device("cpu"), seed)
     with torch.no_grad():
         for number, parameter in enumerate(model.parameters()):

@@ -4,6 +4,7 @@ For each: one `error:` block on standard error, no traceback, nothing on standar
 left half-written.
 """
 
+import contextlib
 import errno
 import gzip
 import json
@@ -26,6 +27,9 @@ from safetensors.numpy import load_file
 from bigtrain import storage
 from bigtrain.cli import main
 from bigtrain.data import executor
+from bigtrain.data.pipeline import plan, run
+from bigtrain.data.pipeline.work import held
+from bigtrain.data.reading import files
 from bigtrain.data.schema import CharsConfig
 from bigtrain.runs import RunFolder
 from bigtrain.tokenizer import train as train_tokenizer
@@ -101,8 +105,38 @@ def folders_are_read_only(patch: pytest.MonkeyPatch, world: Path) -> None:
     patch.setattr(Path, "mkdir", mkdir)
 
 
+def vanishes(patch: pytest.MonkeyPatch, world: Path) -> None:
+    """The input is there when it is looked at first, and gone when it is read."""
+    make = run.make_documents
+
+    def gone(path: str, *_: Any) -> Any:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    def make_late(job: Any) -> Any:
+        patch.setattr(files, "open", gone, raising=False)
+        return make(job)
+
+    patch.setattr(run, "make_documents", make_late)
+
+
+def end(job: Any) -> None:
+    os._exit(9)
+
+
+def worker_dies(patch: pytest.MonkeyPatch, world: Path) -> None:
+    patch.setattr(plan, "_SMALLEST_PART", 100)
+    patch.setattr(run, "_LITTLE_WITH_STEPS", 0)
+    patch.setattr(run, "make_documents", end)
+
+
+def in_preparation(patch: pytest.MonkeyPatch, world: Path) -> contextlib.ExitStack:
+    stack = contextlib.ExitStack()
+    stack.enter_context(held(Path("new").resolve(), wait=False))
+    return stack
+
+
 CASES = [
-    # Files of text
+    # Files of text, and their preparation
     case("missing file", f"{PREPARE} data.files={{w}}/missing.txt", 2, "data.files={w}/missing.txt", "no such file"),
     case("relative missing file", f"{PREPARE} data.files=missing.txt", 2, "data.files=missing.txt", "relative to"),
     case("no match", f"{PREPARE} data.files={{w}}/*.md", 2, "data.files={w}/*.md", "no file matches"),
@@ -135,6 +169,21 @@ CASES = [
          "{w}/rows.jsonl:1", "data.max_row_bytes"),
     case("too many bad rows", f"{PREPARE} data.files={{w}}/null.jsonl data.on_error=skip data.max_errors=0", 2,
          "{w}/null.jsonl:2", "data.max_errors"),
+    case("damaged archive among good rows",
+         f"{PREPARE} data.files=[{{w}}/rows.jsonl,{{w}}/cut.jsonl.gz] data.on_error=skip data.max_errors=0", 2,
+         "{w}/cut.jsonl.gz", "a damaged .gz file", "after 0 errors", "data.max_errors="),
+    case("nothing but bad rows", f"{PREPARE} data.files={{w}}/list.jsonl data.on_error=skip", 2,
+         "no text in {w}/list.jsonl"),
+    case("group that is not there", f"{PREPARE} data.files={{w}}/rows.jsonl data.group_field=site", 2,
+         "{w}/rows.jsonl:1", "'site'", "label, text", "data.group_field="),
+    case("file that vanishes while it is read", f"{PREPARE} data.files={{w}}/text.txt", 2,
+         "{w}/text.txt", "No such file", patch=vanishes),
+    case("file that vanishes, errors skipped", f"{PREPARE} data.files={{w}}/text.txt data.on_error=skip", 2,
+         "{w}/text.txt", patch=vanishes),
+    case("worker that dies", f"{PREPARE} data.files=[{{w}}/text.txt,{{w}}/rows.jsonl] executor.workers=2", 5,
+         "worker", "memory", "executor.workers", patch=worker_dies),
+    case("two preparations of one output", f"{PREPARE} data.files={{w}}/text.txt", 7,
+         "new is being prepared by process", "output=", patch=in_preparation),
     case("source without files", f"{PREPARE} data.sources.web.weight=2", 2, "data.sources.web", "files"),
     case("rules that nothing passes", f"{PREPARE} data.files={{w}}/text.txt clean.length.min_characters=9999", 2,
          "none of 1 documents is left", "length:short"),
@@ -174,6 +223,11 @@ CASES = [
     case("no tokenizer named", f"{PREPARE} data.files={{w}}/text.txt tokenizer=file", 2, "tokenizer.path="),
     case("no tokenizer there", f"{PREPARE} data.files={{w}}/text.txt tokenizer=file tokenizer.path={{w}}/nothing", 2,
          "{w}/nothing", "no tokenizer.json"),
+    case("no such tokenizer", f"{PREPARE} data.files={{w}}/text.txt tokenizer=file tokenizer.path={{w}}/gone", 2,
+         "{w}/gone", "no such"),
+    case("tokenizer to compare that is not there",
+         f"{PREPARE} data.files={{w}}/text.txt tokenizer.compare=[klingon]", 2,
+         "tokenizer.compare=[klingon]", "unigram", "or a path"),
     case("tokenizer.json is not JSON",
          f"{PREPARE} data.files={{w}}/text.txt tokenizer=file tokenizer.path={{w}}/text.txt",
          2, "{w}/text.txt", "JSON"),
@@ -233,7 +287,7 @@ CASES = [
     case("one of two moments", f"{PRETRAIN} optimizer.betas=[0.9]", 2, "optimizer.betas=[0.9]", "a list of 2"),
     case("moment of one", f"{PRETRAIN} optimizer.betas=[0.9,1.0]", 2, "optimizer.betas", "below 1"),
     case("choice", f"{PRETRAIN} device.precision=fp16", 2, "device.precision=fp16", "bf16"),
-    case("option of a group", f"{PRETRAIN} optimizer=adam", 2, "optimizer=adam", "adamw"),
+    case("option of a group", f"{PRETRAIN} optimizer=adamx", 2, "optimizer=adamx", "adamw"),
     case("sweep without -m", f"{PRETRAIN} seed=1,2", 2, "seed=1,2", "-m"),
     case("unknown verb", "pretrian data=stdlib", 2, "pretrian", "--help"),
     case("unknown option", "pretrain --fast data=stdlib", 2, "--fast", "bigtrain pretrain --help"),
@@ -467,7 +521,7 @@ def _bad_sets(w: Path, good: Path) -> None:
     (w / "wide-set" / "manifest.json").write_text(json.dumps(manifest))
 
 
-def files(*folders: Path) -> dict[str, tuple[int, int]]:
+def files_in(*folders: Path) -> dict[str, tuple[int, int]]:
     """Size and time of all files and folders, but for a run's log and lock."""
     found = [path for folder in folders for path in sorted(folder.rglob("*"))]
     kept = [path for path in found if path.name not in ("log.txt", ".lock")]
@@ -487,13 +541,14 @@ def test_bad_input(
         return text.format(w=world, set=prepared_set)
 
     monkeypatch.chdir(tmp_path)
-    held = case.patch(monkeypatch, world) if case.patch else None
-    before = files(tmp_path, world, prepared_set.parent)
+    begun = case.patch(monkeypatch, world) if case.patch else None
+    before = files_in(tmp_path, world, prepared_set.parent)
     try:
         code = main([placed(word) for word in shlex.split(case.command)])
+        after = files_in(tmp_path, world, prepared_set.parent)
     finally:
-        if held:
-            held.close()
+        if begun:
+            begun.close()
     out, err = capfd.readouterr()
     lines = err.splitlines()
     starts = [number for number, line in enumerate(lines) if line.startswith("error: ")]
@@ -505,7 +560,7 @@ def test_bad_input(
     assert code == case.code, block
     assert "remedy: " in block or code != 2, block
     assert out == "" or code == 3
-    assert files(tmp_path, world, prepared_set.parent) == before
+    assert after == before
 
 
 @pytest.mark.parametrize("cause", ["optimizer.lr=1e39", "model.rope_theta=1e-300"])

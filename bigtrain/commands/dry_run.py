@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bigtrain.commands.task import Build, rows_of_a_part
+from bigtrain.commands.tasks.base import Build, rows_of_a_part
 from bigtrain.config import Loaded
 from bigtrain.data.loader import Loader
 from bigtrain.models.base import n_parameters

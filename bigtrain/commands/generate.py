@@ -53,11 +53,11 @@ def run(loaded: Loaded, *, dry_run: bool = False, live: bool = False) -> dict[st
         raise UserError("several processes and one prompt", "there is nothing to share out", "leave --nproc out")
     folder = resolve(Path(config.checkpoint))
     source, tokenizer = read_folder(folder)
-    if source.labels:
+    if not source.output.language:
         raise UserError(
             f"checkpoint={config.checkpoint}",
-            f"it is a classifier of {', '.join(source.labels)}, and gives labels, not text",
-            "name a language model; `bigtrain evaluate` measures a classifier",
+            f"it is {source.output}, and writes no text",
+            "name a language model; `bigtrain evaluate` measures this one",
         )
     rows = _rows(config)
     prompts = _encoded(rows, config, tokenizer, source)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain.commands import train
-from bigtrain.commands.task import refuse_raw_settings
+from bigtrain.commands.tasks.base import refuse_raw_settings
 from bigtrain.commands.train import show
 from bigtrain.config import Loaded
 from bigtrain.data.schema import AutoTokenizerConfig, TokenizerConfig, WordPieceConfig
@@ -14,7 +14,7 @@ from bigtrain.errors import UserError
 from bigtrain.schema import PretrainConfig
 
 if TYPE_CHECKING:
-    from bigtrain.commands.task import Task
+    from bigtrain.commands.tasks.base import Task
     from bigtrain.parallel.placement import Placement
 
 __all__ = ["run", "show"]
@@ -27,8 +27,8 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
 
 def build(loaded: Loaded, placement: Placement, begun: Path | None) -> Task:
     """The model, the data in the model's tokens, and what is learned from them."""
-    from bigtrain.commands.masked import masked_task
-    from bigtrain.commands.text import causal_task, continued_task, prepared_sets
+    from bigtrain.commands.tasks.masked import masked_task
+    from bigtrain.commands.tasks.text import causal_task, continued_task, prepared_sets
     from bigtrain.models.families import on_meta, resolved
     from bigtrain.training.checkpoint import resolve
 

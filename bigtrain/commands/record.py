@@ -15,7 +15,7 @@ from bigtrain.runs import RunFolder
 from bigtrain.training.schema import ResumeMode
 
 if TYPE_CHECKING:
-    from bigtrain.commands.task import Task
+    from bigtrain.commands.tasks.base import Task
     from bigtrain.models.base import Model
     from bigtrain.training.optimizers import OptimizerSet
     from bigtrain.training.plan import Plan, State
@@ -132,7 +132,7 @@ class Saver:
             base_model=config.init_from,
             license=config.run.license,
         )
-        save_model(folder, self.model, task.tokenizer, task.labels, training=training)
+        save_model(folder, self.model, task.tokenizer, training=training)
 
     def point_and_prune(self) -> None:
         """Let `latest` and `best` name what the state says, and delete what need not be kept."""

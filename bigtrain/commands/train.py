@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from bigtrain import config as configs
 from bigtrain.commands.record import Record, Saver, continued, is_complete, take_folder
-from bigtrain.commands.task import Build, Task, check_metric, check_patience, micro_batch, rows_of_a_part, settled
+from bigtrain.commands.tasks.base import (
+    Build,
+    Task,
+    check_metric,
+    check_patience,
+    check_plateau,
+    micro_batch,
+    rows_of_a_part,
+    settled,
+)
 from bigtrain.errors import BigtrainError, LostProcess
 from bigtrain.log import log, to_file
 from bigtrain.runs import check_identity, identity
@@ -26,8 +35,8 @@ if TYPE_CHECKING:
     from bigtrain.training.loop import Loop
     from bigtrain.training.plan import Plan, State
 
-# Validation metrics that result.json holds under their own names; the others are `val_...`.
-_OWN_NAMES = {"accuracy", "macro_f1"}
+# What is measured of text in training as well: result.json calls it `val_...`; other metrics keep their names.
+_OF_TEXT = ("loss", "perplexity", "bits_per_byte", "token_accuracy", "masked_accuracy")
 
 
 def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any]:
@@ -129,6 +138,7 @@ def _train(
 
     evaluation = task.validation(state.micro_batch_rows)
     check_patience(config.train, evaluation)
+    check_plateau(config.train, config.schedule, evaluation)
     metrics, samples = JsonLines(path / "metrics.jsonl"), JsonLines(path / "samples.jsonl")
     save = Saver(path / "checkpoints", model, optimizer, task, state, config, now, record)
     if record:
@@ -207,7 +217,7 @@ def _summary(model: Model, task: Task, state: State, plan: Plan, placement: Plac
 
 def _samples(model: Model, task: Task, config: Any, placement: Placement) -> list[dict[str, str]]:
     """Continuations of the prompts, to be read: the same seed at every evaluation."""
-    if task.labels or not config.train.sample_prompts:
+    if not (model.output.language and config.train.sample_prompts):
         return []
     from bigtrain.generation.generate import generate
 
@@ -226,7 +236,7 @@ def _result(state: State, parameters: int, epochs: dict[str, float], path: Path)
     from bigtrain.training import checkpoint as checkpoints
 
     def named(metrics: dict[str, float], prefix: str) -> dict[str, float]:
-        return {prefix + (name if name in _OWN_NAMES else f"val_{name}"): value for name, value in metrics.items()}
+        return {prefix + (f"val_{name}" if name.endswith(_OF_TEXT) else name): value for name, value in metrics.items()}
 
     best = checkpoints.pointed(path / "checkpoints", "best")
     latest = checkpoints.pointed(path / "checkpoints", "latest")

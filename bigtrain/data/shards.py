@@ -196,7 +196,7 @@ class ShardWriter:
     def _encoded(self, part: str, texts: Sequence[str]) -> list[Ids]:
         if part not in self._flags:
             return self.tokenizer.encode_documents(texts, threads=self._threads)
-        found = self.tokenizer.encode_documents_with_words(texts, self._words)
+        found = self.tokenizer.encode_documents_with_words(texts, self._words, threads=self._threads)
         eos = np.zeros(1, _FLAGS)
         self._flags[part].write(np.concatenate([piece for _, one in found for piece in (one.astype(_FLAGS), eos)]))
         return [ids for ids, _ in found]

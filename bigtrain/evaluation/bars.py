@@ -83,7 +83,8 @@ def histogram(identifier: str, title: str, edges: Sequence[float], counts: Seque
         if np.isfinite(edge):
             x = LEFT + number * width
             parts.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-            parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{tick_label(edge)}</text>')
+            anchor = "end" if number == len(bins) else "middle"  # the last one would be cut off
+            parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="{anchor}">{tick_label(edge)}</text>')
     parts.append(f'<line class="axis" x1="{LEFT}" x2="{NARROW - RIGHT}" y1="{bottom}" y2="{bottom}"/>')
     summary = "; ".join(f"{_range(low, high)}: {count:,}" for low, high, count in bins)
     return _svg(identifier, title, summary, NARROW, HEIGHT, parts)

@@ -27,7 +27,8 @@ DUPLICATES = {
     "near": "documents, much like one that is kept",
     "paragraphs": "paragraphs that stand in another document too",
 }
-MOST_REASONS, MOST_EXAMPLES, MOST_PAIRS, MOST_OVERLAPS, MOST_ERRORS, MOST_SAMPLES = 40, 3, 12, 40, 40, 8
+MOST_REASONS, MOST_EXAMPLES, MOST_OVERLAPS, MOST_ERRORS, MOST_SAMPLES = 40, 3, 40, 40, 8
+MOST_PAIRS, MOST_EQUAL = 12, 3
 MOST_TEXT, MOST_NAME, MOST_CHIP = 400, 200, 80  # characters
 # Words, single characters of Chinese and Japanese, runs of white space, single marks: together all of a text.
 _WORDS = re.compile(r"[^\W\u3040-\u30ff\u3400-\u9fff]+|\s+|.", re.DOTALL)
@@ -42,6 +43,7 @@ def stage_name(stage: Table) -> str:
 def reasons(stages: Sequence[Table]) -> str:
     """Why documents were dropped, the most frequent reason first, each with documents that it was true of."""
     every = [(stage_name(one), *item) for one in stages for item in (one.get("reasons") or {}).items()]
+    every = [found for found in every if found[2]["documents"]]
     every.sort(key=lambda found: -found[2]["documents"])
     most = max((facts["documents"] for _, _, facts in every), default=0)
     rows = [
@@ -52,7 +54,8 @@ def reasons(stages: Sequence[Table]) -> str:
     for stage, reason, facts in every[:MOST_REASONS]:
         examples = [_document(one, cut(one.get("text", ""), MOST_TEXT)) for one in facts.get("examples") or []]
         if examples:
-            head = f"{cut(reason, MOST_NAME)} <span>{text(stage)}, {facts['documents']:,} documents</span>"
+            count = f"{facts['documents']:,} document{'s' * (facts['documents'] > 1)}"
+            head = f"{cut(reason, MOST_NAME)} <span>{text(stage)}, {count}</span>"
             parts.append(f'<p class="reason">{head}</p><div class="examples">{"".join(examples[:MOST_EXAMPLES])}</div>')
     return "".join(parts)
 
@@ -63,12 +66,15 @@ def duplicates(found: Table) -> str:
     if not rows:
         return ""
     parts = [table(["dropped", "number"], rows)]
-    pairs = (found.get("examples") or [])[:MOST_PAIRS]
+    pairs = found.get("examples") or []
+    equal = [pair for pair in pairs if pair.get("kind") == "exact"]  # one looks like the other: a few will do
+    pairs = [*(pair for pair in pairs if pair not in equal), *equal[:MOST_EQUAL]][:MOST_PAIRS]
     if pairs:
         parts.append('<p class="note">Kept on the left, dropped on the right; what differs is underlined.</p>')
     for pair in pairs:
         kept, dropped = _differences(pair["kept"].get("text", ""), pair["dropped"].get("text", ""))
-        both = _document(pair["kept"], kept, "kept") + _document(pair["dropped"], dropped, "dropped")
+        label = f"dropped, similarity {shown(pair['similarity'])}" if pair.get("similarity", 1) < 1 else "dropped"
+        both = _document(pair["kept"], kept, "kept") + _document(pair["dropped"], dropped, label)
         parts.append(f'<div class="pair">{both}</div>')
     return "".join(parts)
 
@@ -86,17 +92,14 @@ def personal(found: Table) -> str:
 
 def contamination(overlaps: Sequence[Table]) -> str:
     """Documents that share text with an evaluation set, and the text."""
-    rows = [
-        [
-            Html(_place(one.get("file"), one.get("line"))),
-            Html(_place(one.get("evaluation_file"), one.get("evaluation_line"))),
-            Html(f"<code>{cut(one.get('text', ''), MOST_TEXT)}</code>"),
-        ]
-        for one in overlaps[:MOST_OVERLAPS]
-    ]
+    found = []
+    for one in overlaps[:MOST_OVERLAPS]:
+        both = f"{_place(one.get('file'), one.get('line'))} <b>and</b> "
+        both += _place(one.get("evaluation_file"), one.get("evaluation_line"))
+        found.append(_example(both, cut(one.get("text", ""), MOST_TEXT)))
     more = len(overlaps) - MOST_OVERLAPS
     note = f'<p class="note">… and {more:,} more in statistics.json</p>' if more > 0 else ""
-    return table(["document", "evaluation set", "text in both"], rows) + note
+    return f'<div class="examples">{"".join(found)}</div>{note}' if found else ""
 
 
 def errors(found: Table) -> str:
@@ -118,7 +121,10 @@ def chips(values: Iterable[object]) -> str:
 def _document(one: Table, content: str, label: str = "") -> str:
     """Where a document stands, and (escaped already) what it says."""
     place = _place(one.get("file"), one.get("line"))
-    where = f"<b>{label}</b> {place}" if label else place
+    return _example(f"<b>{label}</b> {place}" if label else place, content)
+
+
+def _example(where: str, content: str) -> str:
     return f'<div class="example"><p class="where">{where}</p><pre>{content}</pre></div>'
 
 

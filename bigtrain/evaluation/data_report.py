@@ -155,7 +155,7 @@ def _sources(sources: Table) -> str:
             f'<h3>Tokens</h3><p class="keys">{key}</p>' if most else "",
             table(["source", *PARTS, "all", ""], tokens) if most else "",
             "<h3>Encodings</h3>" if encodings else "",
-            table(["source", "files by encoding", "characters replaced"], encodings),
+            table(["source", "documents by encoding", "characters replaced"], encodings),
         ]
     )
 
@@ -181,22 +181,42 @@ def _distributions(statistics: Table) -> str:
     lengths, quality = statistics.get("lengths"), statistics.get("quality") or {}
     given = [("length in characters", lengths)] if lengths else []
     given += [(_words(score), one) for score, one in quality.items()][:MOST_SCORES]
+    spread = [(title, one) for title, one in given if sum(map(bool, one["documents"])) > 1]
     charts = [
         (title.capitalize(), histogram(f"histogram-{number}", title, one["edges"], one["documents"]), False)
-        for number, (title, one) in enumerate(given)
+        for number, (title, one) in enumerate(spread)
     ]
-    return figures(charts)
+    alike = [[title, *_only_bin(one)] for title, one in given if sum(map(bool, one["documents"])) == 1]
+    note = "Length is that of the documents that are kept; a score is that of each document that came to its rule."
+    parts = [figures(charts), table(["all alike", "from", "to", "documents"], alike)]
+    return f'<p class="note">{note}</p>{"".join(parts)}' if any(parts) else ""
+
+
+def _only_bin(one: Table) -> tuple[float, float, int]:
+    """The edges of the one bin that holds documents, and how many."""
+    number = next(number for number, count in enumerate(one["documents"]) if count)
+    low, high = one["edges"][number : number + 2]
+    return low, high, one["documents"][number]
 
 
 def _settings(settings: Table) -> str:
-    written = json.dumps(settings, indent=1, ensure_ascii=False)
-    return f"<pre>{cut(written, MOST_SETTINGS)}</pre>" if settings else ""
+    """The keys that are set, as they are typed."""
+    written = "\n".join(_keys(settings))
+    note = '<p class="note">What is off or empty is left out; manifest.json has all.</p>'
+    return f"{note}<pre>{cut(written, MOST_SETTINGS)}</pre>" if written else ""
+
+
+def _keys(value: Any, key: str = "") -> list[str]:
+    if isinstance(value, Mapping):
+        return [line for name, one in value.items() for line in _keys(one, f"{key}.{name}" if key else str(name))]
+    return [] if value is None or value is False or value == [] else [f"{key}: {json.dumps(value, ensure_ascii=False)}"]
 
 
 def _figures(values: Table) -> str:
     """Figures of any shape: what is one value first, then a table or a list for each of the others."""
-    single = [[_words(name), one] for name, one in values.items() if not isinstance(one, Mapping | list)]
-    parts = [table(["figure", "value"], single)]
+    single = [[_words(name), _rounded(one)] for name, one in values.items() if not isinstance(one, Mapping | list)]
+    note = "Taken on some hundred documents, the held-out ones first. Fertility: tokens for each word."
+    parts = [f'<p class="note">{note}</p>' if "fertility" in values else "", table(["figure", "value"], single)]
     for name, one in values.items():
         content = _rows(one) if isinstance(one, Mapping | list) else ""
         parts.append(f"<h3>{cut(_words(name).capitalize(), MOST_NAME)}</h3>{content}" if content else "")
@@ -208,11 +228,19 @@ def _rows(value: Any) -> str:
     named = isinstance(value, Mapping)
     rows = list(value.items()) if named else [("", one) for one in value]
     if not any(isinstance(one, Mapping) for _, one in rows):
-        return table(["", "value"], rows) if named else chips(value[:MOST_CHIPS])
+        return (
+            table(["", "value"], [[name, _rounded(one)] for name, one in rows]) if named else chips(value[:MOST_CHIPS])
+        )
     keys = list(dict.fromkeys(key for _, one in rows if isinstance(one, Mapping) for key in one))
-    cells = [[name, *(one.get(key) if isinstance(one, Mapping) else None for key in keys)] for name, one in rows]
+    cells = [
+        [name, *(_rounded(one.get(key)) if isinstance(one, Mapping) else None for key in keys)] for name, one in rows
+    ]
     titles = ["", *map(_words, keys)]
     return table(titles, cells) if named else table(titles[1:], [row[1:] for row in cells])
+
+
+def _rounded(value: Any) -> Any:
+    return Number(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _words(name: object) -> str:

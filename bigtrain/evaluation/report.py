@@ -18,7 +18,7 @@ from bigtrain.evaluation.page import (
     tiles,
     write_page,
 )
-from bigtrain.evaluation.style import CSS
+from bigtrain.evaluation.style import CSS, DATA_CSS
 from bigtrain.evaluation.svg import Series, chart
 from bigtrain.units import clock, si
 
@@ -59,23 +59,25 @@ def write_report(
     metrics: Sequence[Mapping[str, Any]],
     samples: Sequence[Mapping[str, Any]],
     result: Mapping[str, Any],
+    sections: Sequence[str] = (),
 ) -> None:
     """Write the report, atomically. Below 2 MB whatever the run's length: curves, samples and tables are thinned.
 
     metrics: the lines of metrics.jsonl, in order. samples: those of samples.jsonl, each with a `step` and texts by
-    name. Any of them may be empty.
+    name. sections: HTML of `task_report`, which stands after the curves. Any of them may be empty.
     """
     body = [
         f"<h1>{text(title)}</h1>",
         f'<p class="subtitle">{text(_subtitle(environment, result))}</p>',
         _headlines(result),
         section("Curves", _curves(metrics)),
+        *sections,
         section("Samples", _samples(samples)),
         section("Result", _table(result)),
         section("Config", f"<pre>{text(config_yaml[:MOST_CONFIG])}</pre>" if config_yaml.strip() else ""),
         section("Environment", _table(environment)),
     ]
-    write_page(path, title, CSS, body)
+    write_page(path, title, CSS + DATA_CSS if any(sections) else CSS, body)
 
 
 def _subtitle(environment: Mapping[str, Any], result: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: no script and no font; colours come from outside, by the classes `c0` to `c5`."""
+"""Charts as inline SVG, of lines and of tables: no script and no font; colours are the classes `c0` to `c5`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from unicodedata import east_asian_width
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from bigtrain.units import si
 MOST_POINTS = 600  # of a drawn curve: more cannot be told apart on paper
 SMOOTHED_FROM = 60  # points: a noisy curve of so many gets its moving average drawn over it
 HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 260, 56, 14, 34, 40
+LETTER = 6.6  # pixels of one at 12 pixels, about
+NAME_LETTERS, CELL_WIDTH, CELL_HEIGHT = 17, 72, 28  # of a heat map, at most
 
 
 @dataclass
@@ -158,10 +161,11 @@ def _grid(x_axis: Axis, y_axis: Axis, x_label: str) -> str:
     return "".join(parts)
 
 
-def _legend(series: Sequence[Series]) -> str:
+def _legend(series: Sequence[Series], last_values: bool) -> str:
     parts, x = [], LEFT
     for one in series:
-        text = f"{one.name} {one.y[-1]:.4g}" if abs(one.y[-1]) < 1000 else f"{one.name} {si(one.y[-1])}"
+        last = f" {one.y[-1]:.4g}" if abs(one.y[-1]) < 1000 else f" {si(one.y[-1])}"
+        text = one.name + last * last_values
         parts.append(f'<line class="line c{one.colour % 6}" x1="{x}" x2="{x + 18}" y1="14" y2="14"/>')
         parts.append(f'<text x="{x + 24}" y="18">{html.escape(text)}</text>')
         x += 24 + round(6.6 * len(text)) + 22
@@ -177,11 +181,12 @@ def chart(
     wide: bool = False,
     log: bool = False,
     from_zero: bool = False,
+    last_values: bool = True,
 ) -> str:
-    """An SVG element, or nothing where no series has a point. The legend says each curve's last value.
+    """An SVG element, or nothing where no series has a point.
 
     `log`: a logarithmic scale where the values are positive and span a factor of three. `from_zero`: the scale begins
-    at zero.
+    at zero. `last_values`: the legend says each curve's.
     """
     series = [one for one in series if len(one.x)]
     if not series:
@@ -193,11 +198,76 @@ def chart(
         f" lowest {one.y.min():.5g}"
         for one in series
     )
+    parts = [
+        _grid(x_axis, y_axis, x_label),
+        *(_curve(one, x_axis, y_axis) for one in series),
+        _legend(series, last_values),
+    ]
+    return _picture(identifier, title, summary, (width, HEIGHT), parts)
+
+
+def heat_map(identifier: str, title: str, names: Sequence[str], counts: np.ndarray) -> str:
+    """Counts of truth (rows) by prediction (columns) as an SVG element, each cell as dark as its share of its row.
+
+    names: of the rows and of the columns, C; counts: (C, C). What is right has another colour than what is wrong.
+    Made for up to 20 names.
+    """
+    short = [_shortened(name) for name in names]
+    left = 16 + round(LETTER * max(map(_letters, short)))
+    width = 480 if len(names) <= 6 else 800
+    cell = min(CELL_WIDTH, (width - left - RIGHT) / len(names))
+    upright = max(map(_letters, short)) * LETTER > cell - 6
+    top = TOP + (round(LETTER * max(map(_letters, short))) if upright else 12)
+    parts = [
+        f'<text class="note" x="{left - 8}" y="{top - 6}" text-anchor="end">truth</text>',
+        f'<text class="note" x="{left}" y="14">prediction</text>',
+    ]
+    for place, name in enumerate(short):
+        x, y, shown = left + (place + 0.5) * cell, top + place * CELL_HEIGHT + 18, html.escape(name)
+        where = f'transform="translate({x + 4:.1f} {top - 6}) rotate(-90)"'
+        where = where if upright else f'x="{x:.1f}" y="{top - 6}" text-anchor="middle"'
+        parts.append(f'<text {where}>{shown}</text><text x="{left - 8}" y="{y}" text-anchor="end">{shown}</text>')
+    rows = counts.sum(1)
+    for row, column in np.argwhere(counts > 0).tolist():
+        x, y, count = left + column * cell, top + row * CELL_HEIGHT, int(counts[row, column])
+        share, written = count / rows[row], si(count) if count > 9999 else count
+        hint = f"{names[row]} as {names[column]}: {count:,} of {int(rows[row]):,} ({share:.1%})"
+        look = f'class="fill c{int(row != column)}" fill-opacity="{0.06 + 0.54 * share:.2f}"'
+        where = f'x="{x + 0.5:.1f}" y="{y + 0.5}" width="{cell - 1:.1f}" height="{CELL_HEIGHT - 1}"'
+        number = f'<text x="{x + cell / 2:.1f}" y="{y + 18}" text-anchor="middle">{written}</text>'
+        parts.append(f"<g><title>{html.escape(hint)}</title><rect {look} {where}/>{number}</g>")
+    right, bottom = left + cell * len(names), top + CELL_HEIGHT * len(names)
+    parts.append(f'<path class="axis" fill="none" d="M{left},{top}H{right:.1f}V{bottom}H{left}Z"/>')
+    return _picture(identifier, title, _confused(names, counts), (width, bottom + 8), parts)
+
+
+def _confused(names: Sequence[str], counts: np.ndarray) -> str:
+    """A heat map in words."""
+    found = []
+    for number, name in enumerate(names):
+        wrong = np.where(np.arange(len(names)) == number, 0, counts[number])
+        most = f", {int(wrong.max()):,} as {names[int(wrong.argmax())]}" if wrong.any() else ""
+        found.append(f"{name}: {int(counts[number, number]):,} of {int(counts[number].sum()):,} right{most}")
+    return "; ".join(found)
+
+
+def _letters(text: str) -> int:
+    """How wide text is, in Latin letters."""
+    return sum(2 if east_asian_width(one) in "WF" else 1 for one in text)
+
+
+def _shortened(name: str) -> str:
+    if _letters(name) <= NAME_LETTERS:
+        return name
+    while _letters(name) >= NAME_LETTERS:
+        name = name[:-1]
+    return f"{name.rstrip()}…"
+
+
+def _picture(identifier: str, title: str, summary: str, size: tuple[int, int], parts: Sequence[str]) -> str:
+    """`title` and `summary` are what it says to those who do not see it."""
     return (
-        f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-labelledby="{identifier}-t {identifier}-d">'
+        f'<svg viewBox="0 0 {size[0]} {size[1]}" role="img" aria-labelledby="{identifier}-t {identifier}-d">'
         f'<title id="{identifier}-t">{html.escape(title)}</title>'
-        f'<desc id="{identifier}-d">{html.escape(summary)}</desc>'
-        f"{_grid(x_axis, y_axis, x_label)}"
-        f"{''.join(_curve(one, x_axis, y_axis) for one in series)}"
-        f"{_legend(series)}</svg>"
+        f'<desc id="{identifier}-d">{html.escape(summary)}</desc>{"".join(parts)}</svg>'
     )

@@ -128,7 +128,7 @@ def write(
 
 def check_prompt(model: Model, prompt: Sequence[int]) -> None:
     """Raises UserError where there is nothing to continue, or no position left to do so."""
-    if model.n_labels:
+    if not model.output.language:
         raise UserError("text from a classifier", "its head gives labels, not tokens", "name a language model")
     if not model.causal:
         rule = "it sees the words on both sides of a gap, and does not continue a text"

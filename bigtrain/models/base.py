@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bigtrain.models.encoder_schema import EncoderConfig
+from bigtrain.models.output import Output
 from bigtrain.models.recurrent_schema import RecurrentConfig
 from bigtrain.models.schema import DecoderConfig
 
@@ -23,12 +24,12 @@ ModelConfig = DecoderConfig | EncoderConfig | RecurrentConfig
 class Model(nn.Module):
     """What the loop, the objectives, evaluation and generation ask of a model.
 
-    B rows, T tokens of a row, D width, V outputs: the vocabulary, or the labels of a classifier.
+    B rows, T tokens of a row, D width, V outputs: the vocabulary, or the labels of a head for labelled data.
     """
 
     causal = True  # a token sees those before it; else all of its row
     config: ModelConfig  # resolved: no nulls
-    n_labels: int  # 0: a language model
+    output: Output  # what its head gives
     carried: int = 0  # tokens that a training row begins with and that are not learned from
     blocks: nn.ModuleList  # what is compiled, checkpointed and sharded one by one
 

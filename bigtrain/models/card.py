@@ -9,14 +9,27 @@ from typing import Any
 
 from bigtrain.models.auto_tokenizer import pitfall
 from bigtrain.models.base import Model, n_parameters
+from bigtrain.models.output import CLASSES, OutputKind
 from bigtrain.models.recurrent_schema import RecurrentArchitecture
 from bigtrain.tokenizer import Tokenizer
 
-# What a model is for, by objective: the site's name of the task, and the class of transformers that opens it.
+# What a model is for: the site's name of the task, and the class of transformers that opens it.
 _TASKS = {
-    "causal": ("text-generation", "AutoModelForCausalLM"),
-    "masked": ("fill-mask", "AutoModelForMaskedLM"),
-    "classify": ("text-classification", "AutoModelForSequenceClassification"),
+    OutputKind.label: "text-classification",
+    OutputKind.labels: "text-classification",
+    OutputKind.score: "text-classification",
+    OutputKind.tags: "token-classification",
+    OutputKind.span: "question-answering",
+}
+
+
+_KINDS = {
+    OutputKind.tokens: "language model",
+    OutputKind.label: "classifier of {} labels",
+    OutputKind.labels: "multi-label classifier of {} labels",
+    OutputKind.score: "model that gives scores",
+    OutputKind.tags: "tagger of {} labels",
+    OutputKind.span: "model that finds answers",
 }
 _NOT_NAMES = ("model", "checkpoints", "step-")
 
@@ -35,10 +48,10 @@ class Training:
     license: str | None
 
 
-def model_card(model: Model, tokenizer: Tokenizer, labels: list[str], training: Training) -> str:
+def model_card(model: Model, tokenizer: Tokenizer, training: Training) -> str:
     """The text of README.md: the same model and training, the same bytes."""
     config, base = model.config, base_name(training.base_model)
-    kind = f"classifier of {len(labels)} labels" if labels else "language model"
+    kind = _KINDS[model.output.kind].format(len(model.output.labels))
     sizes = f"{config.n_layers} layers, {config.dim} wide, at most {config.max_seq_len:,} tokens"
     rows = {
         "shape": f"{config.architecture}: {sizes}",
@@ -56,7 +69,7 @@ def model_card(model: Model, tokenizer: Tokenizer, labels: list[str], training: 
     measured = f"On held-out data, after step {training.measured_at:,}:" if metrics else "Not measured."
     return "\n".join(
         [
-            *_front_matter(config.architecture, base, training),
+            *_front_matter(model, base, training),
             f"# A {config.architecture} {kind}",
             "",
             "Trained with bigtrain.",
@@ -69,9 +82,16 @@ def model_card(model: Model, tokenizer: Tokenizer, labels: list[str], training: 
             *(_table("metric", metrics) if metrics else []),
             "## Use",
             "",
-            *_use(model, tokenizer, training.objective),
+            *_use(model, tokenizer),
         ]
     )
+
+
+def _task(model: Model) -> tuple[str, str]:
+    kind = model.output.kind
+    if kind in _TASKS:
+        return _TASKS[kind], f"AutoModel{CLASSES[kind]}"
+    return ("text-generation", "AutoModelForCausalLM") if model.causal else ("fill-mask", "AutoModelForMaskedLM")
 
 
 def base_name(init_from: str | None) -> str | None:
@@ -82,12 +102,12 @@ def base_name(init_from: str | None) -> str | None:
     return parts[-1]
 
 
-def _front_matter(architecture: str, base: str | None, training: Training) -> list[str]:
-    task = _TASKS.get(training.objective)
+def _front_matter(model: Model, base: str | None, training: Training) -> list[str]:
+    architecture = model.config.architecture
     fields = {
         "license": training.license or "unknown",
         "library_name": "bigtrain" if _is_ours(architecture) else "transformers",
-        "pipeline_tag": task and task[0],
+        "pipeline_tag": _task(model)[0],
         "base_model": base,
         "tags": ["bigtrain", architecture],
     }
@@ -112,13 +132,13 @@ def _is_ours(architecture: str) -> bool:
     return architecture in list(RecurrentArchitecture)
 
 
-def _use(model: Model, tokenizer: Tokenizer, objective: str) -> list[str]:
+def _use(model: Model, tokenizer: Tokenizer) -> list[str]:
     if _is_ours(model.config.architecture):
-        verb = "evaluate checkpoint=. data.files=FILE" if model.n_labels else "generate checkpoint=. -p TEXT"
+        verb = "generate checkpoint=. -p TEXT" if model.output.language else "evaluate checkpoint=. data.files=FILE"
         return ["```sh", f"bigtrain {verb}", "```", ""]
     wrong = pitfall(model.config.architecture, tokenizer)
     opener = "PreTrainedTokenizerFast" if wrong else "AutoTokenizer"
-    auto = _TASKS.get(objective, ("", "AutoModel"))[1]
+    auto = _task(model)[1]
     return [
         "```python",
         f"from transformers import {auto}, {opener}",

@@ -28,6 +28,7 @@ from bigtrain.models.layers import (
     keyed_dropout,
     ragged_mask,
 )
+from bigtrain.models.output import LANGUAGE, Output
 from bigtrain.models.rotary import rotary_tables, rotate
 from bigtrain.models.schema import Architecture, DecoderConfig
 
@@ -148,14 +149,14 @@ class Block(nn.Module):
 
 
 class Decoder(Model):
-    """Embedding, blocks, norm, head. With `n_labels` the head is a classifier's."""
+    """Embedding, blocks, norm, head. `output`: what the head gives."""
 
     config: DecoderConfig
 
-    def __init__(self, config: DecoderConfig, n_labels: int = 0) -> None:
+    def __init__(self, config: DecoderConfig, output: Output = LANGUAGE) -> None:
         super().__init__()
         assert config.vocab_size is not None
-        self.config, self.n_labels, shape = config, n_labels, SHAPES[config.architecture]
+        self.config, self.output, shape = config, output, SHAPES[config.architecture]
         self.embedding = Embedding(config.vocab_size, config.dim)
         self.positions = None if shape.rotary else Embedding(config.max_seq_len, config.dim)
         if shape.rotary:
@@ -165,14 +166,15 @@ class Decoder(Model):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = shape.norm(config.dim, eps=config.norm_eps)
         # A tied head has no parameter of its own: `logits` multiplies by the embedding.
-        tied = config.tied and not n_labels
-        self.head = None if tied else nn.Linear(config.dim, n_labels or config.vocab_size, bias=False)
+        tied = config.tied and output.language
+        bias = not (output.language or output.pooled)  # as transformers has it
+        self.head = None if tied else nn.Linear(config.dim, output.size or config.vocab_size, bias=bias)
 
     @classmethod
-    def on_meta(cls, config: DecoderConfig, n_labels: int = 0) -> Decoder:
+    def on_meta(cls, config: DecoderConfig, output: Output = LANGUAGE) -> Decoder:
         """The module without memory: see `models.base.materialise`."""
         with torch.device("meta"):
-            return cls(config, n_labels)
+            return cls(config, output)
 
     def forward(
         self,

@@ -19,6 +19,7 @@ from bigtrain.errors import UserError
 from bigtrain.models.base import Model, generator_for, n_parameters
 from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.layers import Embedding, attend_both_ways, document_positions, fold, keyed_dropout
+from bigtrain.models.output import LANGUAGE, Output
 
 if TYPE_CHECKING:
     from bigtrain.generation.cache import KVCache
@@ -96,20 +97,16 @@ class MaskedHead(nn.Module):
 
 
 class ClassifierHead(nn.Module):
-    """A label from the hidden state of the first token. The first layer is BERT's pooler."""
+    """Outputs from a hidden state; of a row, from that of its first token through BERT's pooler."""
 
-    def __init__(self, config: EncoderConfig, n_labels: int) -> None:
+    def __init__(self, config: EncoderConfig, output: Output) -> None:
         super().__init__()
-        self.dense = nn.Linear(config.dim, config.dim)
-        self.out = nn.Linear(config.dim, n_labels)
-
-    def pooled(self, hidden: Tensor) -> Tensor:
-        """(..., D) -> (..., D)."""
-        return torch.tanh(self.dense(hidden))
+        self.dense = nn.Linear(config.dim, config.dim) if output.pooled else None
+        self.out = nn.Linear(config.dim, output.size)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(..., D) -> (..., n_labels)."""
-        logits: Tensor = self.out(self.pooled(hidden))
+        """(..., D) -> (..., output.size)."""
+        logits: Tensor = self.out(hidden if self.dense is None else torch.tanh(self.dense(hidden)))
         return logits
 
 
@@ -119,30 +116,30 @@ def _norm(config: EncoderConfig) -> nn.LayerNorm:
 
 
 class Encoder(Model):
-    """Embeddings, blocks, and the head that masked tokens are guessed by or, with `n_labels`, a classifier's."""
+    """Embeddings, blocks, and the head that masked tokens are guessed by, or one for labelled data."""
 
     causal = False
     config: EncoderConfig
 
-    def __init__(self, config: EncoderConfig, n_labels: int = 0) -> None:
+    def __init__(self, config: EncoderConfig, output: Output = LANGUAGE) -> None:
         super().__init__()
         assert config.vocab_size is not None
         assert config.n_segments is not None
-        self.config, self.n_labels = config, n_labels
+        self.config, self.output = config, output
         self.first_position = 0 if config.pad_id is None else config.pad_id + 1
         self.embedding = Embedding(config.vocab_size, config.dim)
         self.positions = Embedding(self.first_position + config.max_seq_len, config.dim)
         self.segments = Embedding(config.n_segments, config.dim)
         self.embedding_norm = _norm(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
-        self.head = None if n_labels else MaskedHead(config)
-        self.classifier = ClassifierHead(config, n_labels) if n_labels else None
+        self.head = MaskedHead(config) if output.language else None
+        self.classifier = None if output.language else ClassifierHead(config, output)
 
     @classmethod
-    def on_meta(cls, config: EncoderConfig, n_labels: int = 0) -> Encoder:
+    def on_meta(cls, config: EncoderConfig, output: Output = LANGUAGE) -> Encoder:
         """The module without memory: see `models.base.materialise`."""
         with torch.device("meta"):
-            return cls(config, n_labels)
+            return cls(config, output)
 
     def forward(
         self,
@@ -186,7 +183,7 @@ class Encoder(Model):
         return counted.cumsum(1) * counted + self.config.pad_id
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(..., D) -> (..., V); of a classifier, from the hidden state of a row's first token."""
+        """(..., D) -> (..., V); what is said of a row comes from the hidden state of its first token."""
         if self.classifier is not None:
             labels: Tensor = self.classifier(hidden)
             return labels

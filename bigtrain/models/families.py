@@ -12,6 +12,7 @@ from bigtrain.models.decoder import Decoder
 from bigtrain.models.encoder import Encoder
 from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.names import Entry
+from bigtrain.models.output import LANGUAGE, Output
 from bigtrain.models.recurrent import Recurrent
 from bigtrain.models.recurrent_schema import RecurrentConfig
 from bigtrain.models.schema import DecoderConfig
@@ -22,17 +23,17 @@ from bigtrain.tokenizer import Tokenizer
 class Names:
     """A family's tensors in files; see the functions of the same names in `names.py`, `names_encoder.py`, ..."""
 
-    entries: Callable[[Any, int], list[Entry]]
-    full_names: Callable[[Iterable[str], Any], dict[str, str]]
-    new: Callable[[Any, int, bool, Container[str]], set[str]]
-    unused: Callable[[Any, int, Iterable[str]], set[str]]
+    entries: Callable[[Any, Output], list[Entry]]
+    full_names: Callable[[Iterable[str], Any, Output], dict[str, str]]
+    new: Callable[[Any, Output, Output, Container[str]], set[str]]
+    unused: Callable[[Any, Output, Output, Iterable[str]], set[str]]
     copies: Callable[[Any], dict[str, str]]
 
 
 class Family(NamedTuple):
     """A module and its names."""
 
-    on_meta: Callable[[Any, int], Model]
+    on_meta: Callable[[Any, Output], Model]
     names: Names
 
 
@@ -47,9 +48,9 @@ _FAMILIES: dict[type, Family] = {
 }
 
 
-def on_meta(config: ModelConfig, n_labels: int = 0) -> Model:
+def on_meta(config: ModelConfig, output: Output = LANGUAGE) -> Model:
     """The module of a resolved config without memory: see `models.base.materialise`."""
-    return _FAMILIES[type(config)].on_meta(config, n_labels)
+    return _FAMILIES[type(config)].on_meta(config, output)
 
 
 def names_of(config: ModelConfig) -> Names:

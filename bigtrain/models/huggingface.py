@@ -16,6 +16,7 @@ from bigtrain.models.card import Training, model_card
 from bigtrain.models.families import names_of, on_meta
 from bigtrain.models.huggingface_config import ModelFolder, config_json, generation_json, read_config
 from bigtrain.models.names import Entry
+from bigtrain.models.output import Output
 from bigtrain.models.vocabulary import Moved
 from bigtrain.models.weight_files import INDEX, WEIGHTS, WeightFiles, listed
 from bigtrain.storage import write_json, write_text
@@ -35,15 +36,15 @@ D = TypeVar("D", bound=Model)
 
 
 def load_model(
-    folder: Path, *, labels: list[str] | None = None, seed: int = 0, device: str | torch.device = "cpu"
+    folder: Path, *, output: Output | None = None, seed: int = 0, device: str | torch.device = "cpu"
 ) -> Model:
     """The model of a folder, in fp32.
 
-    labels: makes a classifier of a language model, with a new head drawn from `seed`; a folder that holds a classifier
-    keeps its own. Raises UserError, see `read_config` and `load_weights`.
+    output: what it is to give, by default what the folder's own gives; a head of another kind is drawn from `seed`.
+    Raises UserError, see `read_config` and `load_weights`.
     """
     source = read_config(folder)
-    model = on_meta(source.config, n_labels=len(source.labels or labels or []))
+    model = on_meta(source.config, output or source.output)
     return materialise_from(folder, model, torch.device(device), seed)
 
 
@@ -52,14 +53,14 @@ def materialise_from(
 ) -> D:
     """Give a model from the meta device its memory and the weights of a folder; a new head is drawn from `seed`.
 
-    A classifier gets one from a language model, a masked model from a bare encoder.
+    A model for labelled data gets one from a language model, a masked model from a bare encoder.
 
     tokenizer: the one that the model is for. Where it is not the folder's own, or the embedding has another number of
     rows, the rows move with their tokens: see `vocabulary.Moved`.
     """
     moved = _moved(folder, model, tokenizer) if tokenizer else None
     new = _matched(folder, model, moved).new  # before there is memory for what a config.json may claim
-    if new and not model.n_labels:
+    if new and model.output.language:
         log.warning("%s: no head for masked tokens, so a new one is drawn", folder)
     model.to_empty(device=device)
     model.init_weights(seed, only=new)
@@ -101,7 +102,7 @@ def read_folder(folder: Path, *, resize_vocab: bool = False) -> tuple[ModelFolde
 def load_weights(folder: Path, model: Model, moved: Moved | None = None, seed: int = 0) -> None:
     """Copy the weights of a folder (fp32, bf16 or fp16; one file or shards) into a model that has memory.
 
-    A classifier takes a language model's weights and keeps the head it was initialised with. moved: where the rows of
+    A head of another kind than the folder's stays as it was initialised. moved: where the rows of
     another vocabulary come from; new ones are drawn from `seed`. Raises UserError for files that are missing or
     damaged, and with the list of every tensor that is missing, unexpected or of another shape; nothing has been copied
     then.
@@ -122,7 +123,7 @@ def load_weights(folder: Path, model: Model, moved: Moved | None = None, seed: i
 
 def _vocabulary_rows(model: Model) -> set[str]:
     """The parameters that have a row for each token; no file holds one of them transposed or joined with others."""
-    return {"embedding.weight"} if model.n_labels else {"embedding.weight", "head.weight", "head.bias"}
+    return {"embedding.weight", "head.weight", "head.bias"} if model.output.language else {"embedding.weight"}
 
 
 def _moved(folder: Path, model: Model, tokenizer: Tokenizer) -> Moved | None:
@@ -151,10 +152,10 @@ def _matched(folder: Path, model: Model, moved: Moved | None) -> _Matched:
             name: torch.Size([moved.n_before, *shapes[name][1:]]) for name in _vocabulary_rows(model) & {*shapes}
         }
     files = WeightFiles(folder)
-    where = names.full_names(files.shapes, source.config)
+    where = names.full_names(files.shapes, source.config, model.output)
     files.check_types(where.values())  # not those of the constants, which are left out
-    new = names.new(model.config, model.n_labels, bool(source.labels), where)
-    wanted = [entry for entry in names.entries(model.config, model.n_labels) if new.isdisjoint(entry.ours)]
+    new = names.new(model.config, model.output, source.output, where)
+    wanted = [entry for entry in names.entries(model.config, model.output) if new.isdisjoint(entry.ours)]
     wrong: dict[str, list[str]] = {"missing": [], "unexpected": [], "misshapen": []}
     for entry in wanted:
         shape = entry.shape([shapes[name] for name in entry.ours])
@@ -163,7 +164,7 @@ def _matched(folder: Path, model: Model, moved: Moved | None) -> _Matched:
         elif (there := files.shapes[where[entry.theirs]]) != shape:
             wrong["misshapen"].append(f"{entry.theirs} is {there}, the config wants {shape}")
     known = {entry.theirs for entry in wanted}
-    wrong["unexpected"] = sorted(where.keys() - known - _spare(files, where, model))
+    wrong["unexpected"] = sorted(where.keys() - known - _spare(files, where, model, source.output))
     if any(wrong.values()):
         found = "; ".join(f"{kind}: {listed(names)}" for kind, names in wrong.items() if names)
         raise UserError(
@@ -174,7 +175,7 @@ def _matched(folder: Path, model: Model, moved: Moved | None) -> _Matched:
     return _Matched(files, where, wanted, new)
 
 
-def _spare(files: WeightFiles, where: dict[str, str], model: Model) -> set[str]:
+def _spare(files: WeightFiles, where: dict[str, str], model: Model, source: Output) -> set[str]:
     """Tensors that the model has no use for, and those that are another one once more."""
     names = names_of(model.config)
     same = {
@@ -182,18 +183,17 @@ def _spare(files: WeightFiles, where: dict[str, str], model: Model) -> set[str]:
         for copy, original in names.copies(model.config).items()
         if copy in where and original in where and torch.equal(files.read(where[copy]), files.read(where[original]))
     }
-    return same | names.unused(model.config, model.n_labels, where)
+    return same | names.unused(model.config, model.output, source, where)
 
 
 def _kind(model: Model) -> str:
-    return f"{model.config.architecture}, {f'{model.n_labels} labels' if model.n_labels else 'a language model'}"
+    return f"{model.config.architecture}, {model.output}"
 
 
 def save_model(
     folder: Path,
     model: Model,
     tokenizer: Tokenizer,
-    labels: list[str] | None = None,
     *,
     training: Training | None = None,
     shard_bytes: int = 5 * 10**9,
@@ -204,11 +204,10 @@ def save_model(
     an index. The names are free of what compilation adds to them; a tied head is left out. training: what README.md,
     the model card, tells of it; without that there is none.
     """
-    labels = labels or []
     if training:
-        write_text(folder / "README.md", model_card(model, tokenizer, labels, training))
-    write_json(folder / "config.json", config_json(model.config, tokenizer, labels))
-    if model.causal and not labels:
+        write_text(folder / "README.md", model_card(model, tokenizer, training))
+    write_json(folder / "config.json", config_json(model.config, tokenizer, model.output))
+    if model.causal and model.output.language:
         write_json(folder / "generation_config.json", generation_json(tokenizer))
     tokenizer.save(folder)
     shards = list(_shards(model, shard_bytes))
@@ -230,7 +229,7 @@ def _shards(model: Model, shard_bytes: int) -> Iterator[list[Entry]]:
     sizes = {name: 4 * parameter.numel() for name, parameter in model.named_parameters()}
     shard: list[Entry] = []
     held = 0
-    for entry in names_of(model.config).entries(model.config, model.n_labels):
+    for entry in names_of(model.config).entries(model.config, model.output):
         size = sum(sizes[name] for name in entry.ours)
         if shard and held + size > shard_bytes:
             yield shard

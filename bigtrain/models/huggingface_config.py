@@ -16,6 +16,8 @@ from bigtrain.models.huggingface_keys import Key, check_off, read_json, unsuppor
 from bigtrain.models.huggingface_recurrent import CLASSES as RECURRENT_CLASSES
 from bigtrain.models.huggingface_recurrent import read_recurrent, recurrent_json
 from bigtrain.models.huggingface_rope import read_rope, write_rope
+from bigtrain.models.output import CLASSES as HEADS
+from bigtrain.models.output import LANGUAGE, PROBLEMS, Output, OutputKind
 from bigtrain.models.recurrent_schema import RecurrentArchitecture, RecurrentConfig
 from bigtrain.models.schema import Architecture, DecoderConfig, RopeScalingConfig
 
@@ -29,7 +31,7 @@ class ModelFolder:
 
     folder: Path
     config: ModelConfig  # resolved
-    labels: list[str]  # of a classifier, in the order of its head's rows; empty for a language model
+    output: Output  # what its model gives
     eos_ids: list[int]  # that end a text; empty where it does not say
 
 
@@ -93,12 +95,11 @@ _OFF: dict[Architecture, dict[str, tuple[Any, ...]]] = {
     Architecture.qwen3: _ACTIVATION | _NO_BIAS | _NO_WINDOW,
 }
 _CLASSES = {architecture: architecture.capitalize() for architecture in Architecture} | {Architecture.gpt2: "GPT2"}
-_CLASSIFIER = "ForSequenceClassification"
 _LM_CLASSES = {Architecture.gpt2: "LMHeadModel"}
 
 
 def read_config(folder: Path) -> ModelFolder:
-    """The shape and the labels of a Hugging Face folder. Raises UserError for what is no decoder that is built here."""
+    """The shape and the output of a Hugging Face folder. Raises UserError for what is no decoder that is built here."""
     path = folder / "config.json"
     raw = read_json(path)
     kind = raw.get("model_type")
@@ -126,7 +127,7 @@ def read_config(folder: Path) -> ModelFolder:
         config = read_recurrent(path, raw, RecurrentArchitecture(kind))
     else:
         config = _decoder(path, raw, Architecture(str(kind))).resolved(0)
-    return ModelFolder(folder, config, _labels(path, raw), _eos_ids(raw))
+    return ModelFolder(folder, config, _output(path, raw), _eos_ids(raw))
 
 
 def _decoder(path: Path, raw: dict[str, Any], architecture: Architecture) -> DecoderConfig:
@@ -155,17 +156,22 @@ def _check_layers(path: Path, raw: dict[str, Any], window: int | None) -> None:
         raise unsupported(path, "layer_types", others[0], f"only {alike} is built here: its layers are all alike")
 
 
-def _labels(path: Path, raw: dict[str, Any]) -> list[str]:
-    names = raw.get("architectures") or []
-    if not any(isinstance(name, str) and name.endswith(_CLASSIFIER) for name in names):
-        return []
+def _output(path: Path, raw: dict[str, Any]) -> Output:
+    names = [name for name in raw.get("architectures") or [] if isinstance(name, str)]
+    kinds = [kind for kind, ending in HEADS.items() if any(name.endswith(ending) for name in names)]
+    if not kinds:
+        return LANGUAGE
+    if kinds == [OutputKind.span]:
+        return Output(OutputKind.span)
     # transformers leaves the names out where they are its own.
     count = value_of(path, raw, Key("num_labels", 2))
     by_id = raw.get("id2label") or {str(number): f"LABEL_{number}" for number in range(count)}
     try:
-        return [str(by_id[str(number)]) for number in range(len(by_id))]
+        labels = tuple(str(by_id[str(number)]) for number in range(len(by_id)))
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: id2label", "it names the labels 0, 1, 2, ...", "restore the file") from error
+    kind = next((kind for kind in kinds if PROBLEMS.get(kind) == raw.get("problem_type")), kinds[0])
+    return Output(kind, () if kind is OutputKind.score else labels)
 
 
 def _eos_ids(raw: dict[str, Any]) -> list[int]:
@@ -173,8 +179,8 @@ def _eos_ids(raw: dict[str, Any]) -> list[int]:
     return [id_ for id_ in (given if isinstance(given, list) else [given]) if isinstance(id_, int)]
 
 
-def config_json(config: ModelConfig, tokenizer: Tokenizer, labels: list[str]) -> dict[str, Any]:
-    """The config.json of a language model or, with `labels`, of a classifier."""
+def config_json(config: ModelConfig, tokenizer: Tokenizer, output: Output) -> dict[str, Any]:
+    """The config.json of a model with this output."""
     if isinstance(config, EncoderConfig):
         kind, shape = CLASSES[config.architecture] + "ForMaskedLM", encoder_json(config, tokenizer)
     elif isinstance(config, RecurrentConfig):
@@ -182,7 +188,7 @@ def config_json(config: ModelConfig, tokenizer: Tokenizer, labels: list[str]) ->
     else:
         kind = _CLASSES[config.architecture] + _LM_CLASSES.get(config.architecture, "ForCausalLM")
         shape = _decoder_json(config)
-        if labels:
+        if not output.language:
             # Where a row ends. Not in a language model: transformers would freeze the embedding of the padding token.
             shape["pad_token_id"] = tokenizer.pad_id
     content: dict[str, Any] = {
@@ -194,11 +200,14 @@ def config_json(config: ModelConfig, tokenizer: Tokenizer, labels: list[str]) ->
         "dtype": "float32",
         **token_ids(tokenizer),
     }
+    if not output.language:
+        content["architectures"] = [re.sub("(For|LMHead).*", HEADS[output.kind], kind)]
+    if output.kind in PROBLEMS:
+        content["problem_type"] = PROBLEMS[output.kind]
+    labels = ("LABEL_0",) if output.kind is OutputKind.score else output.labels
     if labels:
-        content["architectures"] = [re.sub("(For|LMHead).*", _CLASSIFIER, kind)]
         content["id2label"] = {str(number): label for number, label in enumerate(labels)}
         content["label2id"] = {label: number for number, label in enumerate(labels)}
-        content["problem_type"] = "single_label_classification"
     return content
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bigtrain.models.output import LANGUAGE, Output, OutputKind
 from bigtrain.models.schema import Architecture, DecoderConfig
 
 
@@ -96,51 +97,73 @@ _TABLES = {
     Architecture.qwen3: _alike(_QWEN3),
 }
 _BACKBONE = dict.fromkeys(Architecture, "model.") | {Architecture.gpt2: "transformer."}
-LM_HEAD, _SCORE = "lm_head.weight", "score.weight"
+# These call the backbone of their question-answering models as GPT-2 does.
+_BACKBONE_OF_SPANS = _BACKBONE | dict.fromkeys(
+    (Architecture.llama, Architecture.qwen2, Architecture.qwen3), "transformer."
+)
+LM_HEAD = "lm_head.weight"
+_HEADS = ("lm_head.", "score.", "classifier.", "qa_outputs.")  # beside the backbone: never with its prefix
 # Constants that older versions of transformers saved: causal masks and rotary frequencies.
 _CONSTANT = re.compile(r"(.*\.)?(attn\.(masked_)?bias|rotary_emb\.inv_freq)")
 
 
-def entries(config: DecoderConfig, n_labels: int) -> list[Entry]:
-    """Every tensor of a model's file. A tied head is left out."""
+def _prefix(config: DecoderConfig, output: Output) -> str:
+    return (_BACKBONE_OF_SPANS if output.kind is OutputKind.span else _BACKBONE)[config.architecture]
+
+
+def _head(config: DecoderConfig, output: Output) -> list[Entry]:
+    """The tensors of a head. A tied one has none."""
+    if output.language:
+        return [] if config.tied else [Entry(LM_HEAD, ("head.weight",))]
+    if output.pooled:
+        return [Entry("score.weight", ("head.weight",))]
+    name = "qa_outputs"
+    if output.kind is OutputKind.tags:
+        name = "classifier" if config.architecture is Architecture.gpt2 else "score"
+    return [Entry(f"{name}.{kind}", (f"head.{kind}",)) for kind in ("weight", "bias")]
+
+
+def entries(config: DecoderConfig, output: Output) -> list[Entry]:
+    """Every tensor of a model's file."""
     table = []
     for entry in _TABLES[config.architecture]:
-        numbers = range(config.n_layers) if "{}" in entry.theirs else range(1)
+        theirs = _prefix(config, output) + entry.theirs.removeprefix(_BACKBONE[config.architecture])
+        numbers = range(config.n_layers) if "{}" in theirs else range(1)
         for n in numbers:
             ours = tuple(name.format(n) for name in entry.ours)
-            table.append(Entry(entry.theirs.format(n), ours, entry.transposed))
-    if n_labels:
-        table.append(Entry(_SCORE, ("head.weight",)))
-    elif not config.tied:
-        table.append(Entry(LM_HEAD, ("head.weight",)))
-    return table
+            table.append(Entry(theirs.format(n), ours, entry.transposed))
+    return table + _head(config, output)
 
 
-def full_names(names: Iterable[str], config: DecoderConfig) -> dict[str, str]:
-    """Full name -> name as the file has it, for all but the constants.
+def full_names(names: Iterable[str], config: DecoderConfig, output: Output) -> dict[str, str]:
+    """Full name, as a model with this output has it -> name as the file has it, for all but the constants.
 
     Files of a bare backbone, the original GPT-2's among them, leave its prefix out.
     """
-    prefix = _BACKBONE[config.architecture]
+    prefix = _prefix(config, output)
     names = [name for name in names if not _CONSTANT.fullmatch(name)]
-    bare = not any(name.startswith(prefix) for name in names)
-    return {prefix + name if bare and name not in (LM_HEAD, _SCORE) else name: name for name in names}
+    theirs = next((p for p in ("model.", "transformer.") if any(name.startswith(p) for name in names)), "")
+    return {name if name.startswith(_HEADS) else prefix + name.removeprefix(theirs): name for name in names}
 
 
-def new(config: DecoderConfig, n_labels: int, labelled: bool, found: Container[str]) -> set[str]:
-    """Our parameters that a file of these full names does not give and that are drawn instead: a new classifier's head.
+def new(config: DecoderConfig, output: Output, source: Output, found: Container[str]) -> set[str]:
+    """Our parameters that a file of these full names does not give and that are drawn instead: a head of another kind.
 
-    labelled: the file holds a classifier.
+    source: what the file's model gives.
     """
-    return {"head.weight"} if n_labels and not labelled else set()
+    if output.language or output.kind is source.kind:
+        return set()
+    return {name for entry in _head(config, output) for name in entry.ours}
 
 
-def unused(config: DecoderConfig, n_labels: int, found: Iterable[str]) -> set[str]:
-    """Tensors of a file that this model has no use for: the language model's head, in a classifier."""
-    return {LM_HEAD} & set(found) if n_labels else set()
+def unused(config: DecoderConfig, output: Output, source: Output, found: Iterable[str]) -> set[str]:
+    """Tensors of a file that this model has no use for: the head of another kind."""
+    if output.language or output.kind is source.kind:
+        return set()
+    return {name for name in found if name.startswith(_HEADS)}
 
 
 def copies(config: DecoderConfig) -> dict[str, str]:
     """Tensors that a file may hold twice: the copy -> the original."""
-    embedding = next(e.theirs for e in entries(config, 1) if e.ours == ("embedding.weight",))
+    embedding = next(e.theirs for e in entries(config, LANGUAGE) if e.ours == ("embedding.weight",))
     return {LM_HEAD: embedding} if config.tied else {}

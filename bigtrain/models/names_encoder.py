@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable
 
 from bigtrain.models.encoder_schema import EncoderArchitecture, EncoderConfig
 from bigtrain.models.names import Entry
+from bigtrain.models.output import Output, OutputKind
 
 _EMBEDDINGS = {
     "embedding": "embeddings.word_embeddings",
@@ -39,7 +40,7 @@ _CLASSIFIER = {
         "classifier.out": "classifier.out_proj",
     },
 }
-_HEADS = ("cls.", "lm_head.", "classifier.")  # beside the backbone: never with its prefix
+_HEADS = ("cls.", "lm_head.", "classifier.", "qa_outputs.")  # beside the backbone: never with its prefix
 # The table of whole numbers that older versions of transformers saved.
 _CONSTANT = re.compile(r"(.*\.)?embeddings\.(position_ids|token_type_ids)")
 
@@ -48,22 +49,30 @@ def _prefix(architecture: EncoderArchitecture) -> str:
     return f"{architecture}."
 
 
-def entries(config: EncoderConfig, n_labels: int) -> list[Entry]:
-    """Every tensor of a model's file; the head's matrix is the embedding."""
+def _head(architecture: EncoderArchitecture, output: Output) -> dict[str, str]:
+    if output.language:
+        return _MASKED[architecture]
+    if output.pooled:
+        return _CLASSIFIER[architecture]
+    return {"classifier.out": "classifier" if output.kind is OutputKind.tags else "qa_outputs"}
+
+
+def entries(config: EncoderConfig, output: Output) -> list[Entry]:
+    """Every tensor of a model's file; the matrix of a masked head is the embedding."""
     architecture, prefix = config.architecture, _prefix(config.architecture)
     table = [Entry(f"{prefix}{theirs}.weight", (f"{ours}.weight",)) for ours, theirs in _EMBEDDINGS.items()]
     pairs = [(ours, prefix + theirs) for ours, theirs in _BACKBONE.items()]
-    pairs += list((_CLASSIFIER if n_labels else _MASKED)[architecture].items())
+    pairs += list(_head(architecture, output).items())
     for ours, theirs in pairs:
         for n in range(config.n_layers) if "{}" in ours else range(1):
             for kind in ("weight", "bias"):
                 table.append(Entry(f"{theirs.format(n)}.{kind}", (f"{ours.format(n)}.{kind}",)))
-    if not n_labels:
+    if output.language:
         table.append(Entry(_MASKED_BIAS[architecture], ("head.bias",)))
     return table
 
 
-def full_names(names: Iterable[str], config: EncoderConfig) -> dict[str, str]:
+def full_names(names: Iterable[str], config: EncoderConfig, output: Output) -> dict[str, str]:
     """Full name -> name as the file has it, for all but the constants.
 
     Files of a bare backbone leave its prefix out; those converted from BERT's first release call the weight and the
@@ -80,25 +89,33 @@ def full_names(names: Iterable[str], config: EncoderConfig) -> dict[str, str]:
     return found
 
 
-def new(config: EncoderConfig, n_labels: int, labelled: bool, found: Container[str]) -> set[str]:
+def new(config: EncoderConfig, output: Output, source: Output, found: Container[str]) -> set[str]:
     """Our parameters that a file of these full names does not give and that are drawn instead.
 
-    Of a classifier made from a file that is none: the last layer, and the one before it unless the file has BERT's
-    pooler. Of a masked model made from a bare backbone or a classifier: its head.
+    Of a head of another kind than the file's: the last layer, and the one before it unless the file has BERT's pooler.
+    Of a masked model made from a bare backbone or from another head: its head.
     """
-    heads = [entry for entry in entries(config, n_labels) if entry.ours[0].startswith(("head.", "classifier."))]
+    heads = [entry for entry in entries(config, output) if entry.ours[0].startswith(("head.", "classifier."))]
     absent = {entry.ours[0] for entry in heads if entry.theirs not in found}
-    if n_labels:
-        return set() if labelled else absent
-    return absent if len(absent) == len(heads) else set()
+    if output.language:
+        return absent if len(absent) == len(heads) else set()
+    if output.kind is source.kind:
+        return set()
+    return absent | {entry.ours[0] for entry in heads if entry.ours[0].startswith("classifier.out.")}
 
 
-def unused(config: EncoderConfig, n_labels: int, found: Iterable[str]) -> set[str]:
+def unused(config: EncoderConfig, output: Output, source: Output, found: Iterable[str]) -> set[str]:
     """Tensors of a file that this model has no use for: other heads, the pooler, BERT's next-sentence prediction."""
-    if n_labels:
-        spare: tuple[str, ...] = ("cls.", "lm_head.", "roberta.pooler.")
-    else:
-        spare = ("cls.seq_relationship.", f"{_prefix(config.architecture)}pooler.", "classifier.")
+    prefix = _prefix(config.architecture)
+    spare: tuple[str, ...] = ("cls.", "lm_head.", "roberta.pooler.")
+    if output.language:
+        spare = ("cls.seq_relationship.", f"{prefix}pooler.", "classifier.")
+        if source.kind is OutputKind.span:
+            spare = (*spare, "qa_outputs.")
+    elif output.kind is not source.kind:
+        spare = (*spare, "classifier.", "qa_outputs.")
+    if not output.pooled:
+        spare = (*spare, f"{prefix}pooler.")
     return {name for name in found if name.startswith(spare)}
 
 

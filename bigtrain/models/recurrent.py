@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pack_sequence, pad_sequence, unpack_sequence
 from bigtrain.errors import UserError
 from bigtrain.models.base import Model, generator_for, n_parameters
 from bigtrain.models.layers import Embedding, keyed_dropout
+from bigtrain.models.output import LANGUAGE, Output
 from bigtrain.models.recurrent_schema import RecurrentArchitecture, RecurrentConfig
 
 if TYPE_CHECKING:
@@ -59,26 +60,26 @@ def _together(state: Tensor | tuple[Tensor, Tensor]) -> Tensor:
 
 
 class Recurrent(Model):
-    """Embedding, layers, head. With `n_labels` the head is a classifier's."""
+    """Embedding, layers, head. `output`: what the head gives."""
 
     config: RecurrentConfig
 
-    def __init__(self, config: RecurrentConfig, n_labels: int = 0) -> None:
+    def __init__(self, config: RecurrentConfig, output: Output = LANGUAGE) -> None:
         super().__init__()
         assert config.vocab_size is not None
         assert config.hidden_dim is not None
-        self.config, self.n_labels = config, n_labels
-        self.carried = 0 if n_labels else config.carry_tokens or 0
+        self.config, self.output = config, output
+        self.carried = (config.carry_tokens or 0) if output.language else 0
         self.embedding = Embedding(config.vocab_size, config.dim)
         widths = [config.dim, *[config.hidden_dim] * (config.n_layers - 1)]
         self.blocks = nn.ModuleList(Layer(config.architecture, width, config.hidden_dim) for width in widths)
-        self.head = nn.Linear(config.hidden_dim, n_labels or config.vocab_size)
+        self.head = nn.Linear(config.hidden_dim, output.size or config.vocab_size)
 
     @classmethod
-    def on_meta(cls, config: RecurrentConfig, n_labels: int = 0) -> Recurrent:
+    def on_meta(cls, config: RecurrentConfig, output: Output = LANGUAGE) -> Recurrent:
         """The module without memory: see `models.base.materialise`."""
         with torch.device("meta"):
-            return cls(config, n_labels)
+            return cls(config, output)
 
     def forward(
         self,

@@ -27,6 +27,7 @@ class Objective(Protocol):
 
     metric_names: tuple[str, ...]  # what `metrics` gives
     higher_is_better: frozenset[str]  # those of them of which more is better
+    per_row: frozenset[str]  # statistics that are no sums but say something of each row; most have none
 
     def weight(self, batch: Batch) -> float:
         """Number of targets, from the labels alone: known before the forward pass."""
@@ -37,9 +38,12 @@ class Objective(Protocol):
         ...
 
     def statistics(self, model: Model, batch: Batch) -> dict[str, Tensor]:
-        """Sums of any shape that evaluation adds up over batches."""
+        """Sums of any shape that evaluation adds up over batches.
+
+        Those of `per_row` are (N, ...) of any length; evaluation puts them where `batch["rows"]` (N,) says.
+        """
         ...
 
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
-        """Metrics by name from the sums over a whole evaluation; `loss` is one of them."""
+        """Metrics by name from the sums over a whole evaluation, and the tables of `per_row`; `loss` is one of them."""
         ...

@@ -23,6 +23,7 @@ class Causal:
 
     metric_names: tuple[str, ...] = ("loss", "perplexity", "bits_per_byte", "token_accuracy")
     higher_is_better = frozenset({"token_accuracy"})
+    per_row: frozenset[str] = frozenset()
 
     def __init__(self, *, compile: bool = False, token_bytes: np.ndarray | None = None) -> None:
         self.loss = torch.compile(summed_cross_entropy, dynamic=False) if compile else summed_cross_entropy

@@ -11,49 +11,52 @@ from bigtrain.data.loader import Batch
 from bigtrain.models.base import Model
 
 
-class Classify:
-    """Predict a row's label from one hidden state, as transformers' ForSequenceClassification.
+def row_logits(model: Model, batch: Batch, keys: Tensor | None = None) -> Tensor:
+    """(N, outputs), fp32: what a model says of rows as a whole, as transformers' ForSequenceClassification.
 
-    That of its last token, which has seen all others, or of an encoder's first.
+    From the hidden state of a row's last token, which has seen all others, or of an encoder's first.
     """
+    tokens, lengths = batch["tokens"], batch["lengths"]
+    if model.causal:
+        hidden = model(tokens, keys=keys)  # (N, T, D)
+        rows = torch.arange(len(hidden), device=hidden.device)
+        return model.logits(hidden[rows, lengths - 1]).float()
+    padding = torch.arange(tokens.shape[1], device=tokens.device) >= lengths[:, None]
+    hidden = model(tokens, documents=padding.int(), keys=keys)  # no token sees the padding
+    return model.logits(hidden[:, 0]).float()
+
+
+class Classify:
+    """Predict the one label of a row."""
 
     metric_names: tuple[str, ...] = ("loss", "accuracy", "macro_f1")
     higher_is_better = frozenset({"accuracy", "macro_f1"})
-
-    def __init__(self, n_labels: int) -> None:
-        self.n_labels = n_labels
+    per_row = frozenset({"logits", "labels"})
 
     def weight(self, batch: Batch) -> float:
         """Rows: a long text counts as much as a short one."""
         return float(len(batch["labels"]))
 
-    def _logits(self, model: Model, batch: Batch, keys: Tensor | None = None) -> Tensor:
-        tokens, lengths = batch["tokens"], batch["lengths"]
-        if model.causal:
-            hidden = model(tokens, keys=keys)  # (B, T, D)
-            rows = torch.arange(len(hidden), device=hidden.device)
-            return model.logits(hidden[rows, lengths - 1]).float()  # (B, n_labels)
-        padding = torch.arange(tokens.shape[1], device=tokens.device) >= lengths[:, None]
-        hidden = model(tokens, documents=padding.int(), keys=keys)  # no token sees the padding
-        return model.logits(hidden[:, 0]).float()
-
     def __call__(self, model: Model, batch: Batch) -> Tensor:
         """Cross entropy in nats."""
-        return F.cross_entropy(self._logits(model, batch, batch.get("keys")), batch["labels"], reduction="sum")
+        return F.cross_entropy(row_logits(model, batch, batch.get("keys")), batch["labels"], reduction="sum")
 
     def statistics(self, model: Model, batch: Batch) -> dict[str, Tensor]:
-        """Nats, rows, and how often each label (rows) was predicted as each (columns)."""
-        logits, labels = self._logits(model, batch), batch["labels"]
-        pairs = labels * self.n_labels + logits.argmax(-1)
+        """Nats and rows; of each row its logits and its label."""
+        logits, labels = row_logits(model, batch), batch["labels"]
         return {
             "loss": F.cross_entropy(logits, labels, reduction="sum"),
             "weight": torch.tensor(len(labels)),
-            "confusion": torch.bincount(pairs, minlength=self.n_labels**2).view(self.n_labels, self.n_labels),
+            "logits": logits,
+            "labels": labels,
         }
 
     def metrics(self, sums: dict[str, np.ndarray]) -> dict[str, float]:
-        """The mean loss, and `scores` of the confusion matrix."""
-        return {"loss": float(sums["loss"] / sums["weight"]), **scores(sums["confusion"])}
+        """The mean loss, and `scores` of what was predicted."""
+        logits, labels = sums["logits"], sums["labels"].astype(np.int64)
+        n_labels = logits.shape[1]
+        pairs = np.bincount(labels * n_labels + logits.argmax(-1), minlength=n_labels**2)
+        return {"loss": float(sums["loss"] / sums["weight"]), **scores(pairs.reshape(n_labels, n_labels))}
 
 
 def scores(confusion: np.ndarray) -> dict[str, float]:

@@ -22,6 +22,7 @@ class Masked:
     """
 
     higher_is_better = frozenset({"masked_accuracy"})
+    per_row: frozenset[str] = frozenset()
 
     def __init__(self, *, compile: bool = False, alone: bool = False) -> None:
         self.loss = torch.compile(summed_cross_entropy, dynamic=False) if compile else summed_cross_entropy

@@ -29,7 +29,7 @@ def activation_bytes(model: Model, precision: Precision, *, compiled: bool) -> f
     assert config.vocab_size is not None
     item = 2 if precision is Precision.bf16 else 4
     block = config.dim * (8 * item + 8) + config.mlp_dim * 3 * item
-    head = (model.n_labels or config.vocab_size) * (item + (4 if compiled else 8))
+    head = (model.output.size or config.vocab_size) * (item + (4 if compiled else 8))
     return 1.2 * (config.n_layers * block + head)
 
 

@@ -140,7 +140,7 @@ class Loop:
             self._check_finite()  # on a GPU reading it would wait for the device: done when logging and saving
         if self.config.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.config.clip_norm, norm)
-        self.optimizer.set_scale(self.schedule.scale(state.step, self.plan.total()))
+        self.optimizer.set_scale(self.schedule.scale(state.step, self.plan.total()) * state.rate_ratio)
         self.optimizer.step()
         state.step += 1
         state.tokens += int(tokens)
@@ -250,6 +250,7 @@ class Loop:
         sign = -1 if self.config.metric in self.objective.higher_is_better else 1
         better = state.best is None or sign * value < sign * state.best
         state.evals_since_best = 0 if better else state.evals_since_best + 1
+        state.rate_ratio = self.schedule.reduced(state.rate_ratio, state.evals_since_best)
         if better:
             state.best, state.best_step, state.best_metrics = value, state.step, values
         return better

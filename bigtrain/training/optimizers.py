@@ -1,4 +1,4 @@
-"""Optimizers over a model's parameters: AdamW, Muon with AdamW on the rest, SGD."""
+"""Optimizers over a model's parameters: torch's own, and Muon with AdamW on the rest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from bigtrain.models.base import Model
-from bigtrain.training.schema import AdamWConfig, MuonConfig, SGDConfig
+from bigtrain.training.schema import (
+    AdadeltaConfig,
+    AdafactorConfig,
+    AdamConfig,
+    AdamWConfig,
+    MuonConfig,
+    SGDConfig,
+)
 
 # Five quintic steps that pull singular values to 1 (Amsel et al. 2025, "Polar Express", arXiv 2505.16932, with the
 # safety margin of its section 3.4 folded in).
@@ -75,12 +82,15 @@ class OptimizerSet:
         """Put back what `tensors` gave. Raises KeyError for a name that is no parameter."""
         by_name = {name: parameter for parameter, name in self.names.items()}
         owner = {
-            p: optimizer for optimizer in self.optimizers for group in optimizer.param_groups for p in group["params"]
+            p: (optimizer, g) for optimizer in self.optimizers for g in optimizer.param_groups for p in g["params"]
         }
         for full_name, value in tensors.items():
             name, key = full_name.rsplit("/", 1)
             parameter = by_name[name]
-            owner[parameter].state[parameter][key] = value.to(parameter.device)
+            optimizer, group = owner[parameter]
+            # torch counts steps on the CPU, where reading them waits for nothing, unless a fused kernel does it all.
+            on_cpu = key == "step" and not group.get("fused")
+            optimizer.state[parameter][key] = value.to("cpu" if on_cpu else parameter.device)
 
 
 def _names(model: Model) -> dict[nn.Parameter, str]:
@@ -97,21 +107,42 @@ def _decay_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> li
     return [group for group in groups if group["params"]]
 
 
-def build_adamw(model: Model, config: AdamWConfig) -> OptimizerSet:
-    """torch's fused AdamW over all parameters."""
+def _over_all(
+    model: Model, kind: Callable[..., torch.optim.Optimizer], weight_decay: float, **arguments: Any
+) -> OptimizerSet:
+    """One of torch's optimizers over all parameters."""
     names = _names(model)
-    groups = _decay_groups(names, config.weight_decay)
-    return OptimizerSet(
-        [torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=True)], names
-    )
+    return OptimizerSet([kind(_decay_groups(names, weight_decay), **arguments)], names)
+
+
+def build_adamw(model: Model, config: AdamWConfig) -> OptimizerSet:
+    """torch's fused AdamW."""
+    arguments = {"lr": config.lr, "betas": config.betas, "eps": config.eps}
+    return _over_all(model, torch.optim.AdamW, config.weight_decay, **arguments, fused=True)
+
+
+def build_adam(model: Model, config: AdamConfig) -> OptimizerSet:
+    """torch's fused Adam."""
+    arguments = {"lr": config.lr, "betas": config.betas, "eps": config.eps}
+    return _over_all(model, torch.optim.Adam, config.weight_decay, **arguments, fused=True)
 
 
 def build_sgd(model: Model, config: SGDConfig) -> OptimizerSet:
-    """torch's SGD over all parameters."""
-    names = _names(model)
-    groups = _decay_groups(names, config.weight_decay)
-    sgd = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=config.nesterov)
-    return OptimizerSet([sgd], names)
+    """torch's SGD."""
+    arguments = {"lr": config.lr, "momentum": config.momentum, "nesterov": config.nesterov}
+    return _over_all(model, torch.optim.SGD, config.weight_decay, **arguments)
+
+
+def build_adadelta(model: Model, config: AdadeltaConfig) -> OptimizerSet:
+    """torch's Adadelta."""
+    return _over_all(model, torch.optim.Adadelta, config.weight_decay, lr=config.lr, rho=config.rho, eps=config.eps)
+
+
+def build_adafactor(model: Model, config: AdafactorConfig) -> OptimizerSet:
+    """torch's Adafactor, with the paper's decay of the moments and clipping of the updates."""
+    # torch's own least mean square (1e-7) is above that of gradients in large models; the paper's (1e-30), which torch
+    # squares, is nothing in fp32, and a row that never had a gradient would become nan.
+    return _over_all(model, torch.optim.Adafactor, config.weight_decay, lr=config.lr, eps=(1e-15, 1e-3))
 
 
 def build_muon(model: Model, config: MuonConfig) -> OptimizerSet:

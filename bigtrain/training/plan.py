@@ -34,6 +34,7 @@ class State:
     best: float | None = None
     best_step: int | None = None
     evals_since_best: int = 0
+    rate_ratio: float = 1.0  # multiplies the schedule: what `reduced` made of the evaluations so far
     last_metrics: dict[str, float] = field(default_factory=dict)
     best_metrics: dict[str, float] = field(default_factory=dict)
     stopped_by: str | None = None

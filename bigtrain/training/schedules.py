@@ -1,7 +1,8 @@
-"""Learning-rate schedules: pure functions of the step. Each config is the schedule itself.
+"""Learning-rate schedules: pure functions of the step, and of what evaluations have found. Each config is the schedule.
 
 `scale(step, total_steps)` multiplies the peak rate in optimizer step number `step`, counted from 0.
 `cooldown_start(total_steps)` is the first step whose rate depends on `total_steps`: until then a run may be lengthened.
+`reduced(ratio, evals_since_best)` is what multiplies the rate beside it, from an evaluation on.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ class Schedule(Protocol):
         """The first step whose rate depends on `total_steps`."""
         ...
 
+    def reduced(self, ratio: float, evals_since_best: int) -> float:
+        """What multiplies the rate after an evaluation; `ratio` did before it, 1 at first.
+
+        evals_since_best: how many evaluations in a row, this one counted, have brought no better metric.
+        """
+        return ratio
+
 
 def _warmup(step: int, warmup_steps: int) -> float:
     return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
@@ -37,7 +45,23 @@ def _progress(step: int, start: int, end: int) -> float:
 
 
 @dataclass
-class CosineConfig:
+class ConstantConfig(Schedule):
+    """Warm-up, then the peak to the end: a run of any length."""
+
+    name: str = option("constant", "the schedule")
+    warmup_steps: int = option(100, "steps of linear warm-up", at_least=0)
+
+    def scale(self, step: int, total_steps: int) -> float:
+        """1 after the warm-up."""
+        return _warmup(step, self.warmup_steps)
+
+    def cooldown_start(self, total_steps: int) -> int:
+        """Never: the end."""
+        return total_steps
+
+
+@dataclass
+class CosineConfig(Schedule):
     """Warm-up, then half a cosine (Loshchilov and Hutter 2017, arXiv 1608.03983)."""
 
     name: str = option("cosine", "the schedule")
@@ -57,7 +81,7 @@ class CosineConfig:
 
 
 @dataclass
-class LinearConfig:
+class LinearConfig(Schedule):
     """Warm-up, then a straight line down."""
 
     name: str = option("linear", "the schedule")
@@ -75,7 +99,7 @@ class LinearConfig:
 
 
 @dataclass
-class WSDConfig:
+class WSDConfig(Schedule):
     """Warm-up, stable, decay (Hu et al. 2024, arXiv 2404.06395): a run may be lengthened until it cools down."""
 
     name: str = option("wsd", "the schedule")
@@ -91,3 +115,21 @@ class WSDConfig:
     def cooldown_start(self, total_steps: int) -> int:
         """Where the last `cooldown_fraction` of the steps begins."""
         return total_steps - math.ceil(total_steps * self.cooldown_fraction)
+
+
+@dataclass
+class PlateauConfig(ConstantConfig):
+    """Warm-up, then the peak, reduced whenever `train.metric` stops getting better.
+
+    That of torch's ReduceLROnPlateau with threshold=0, cooldown=0 and patience=patience_evals - 1.
+    """
+
+    name: str = option("plateau", "the schedule")
+    factor: float = option(0.5, "what a reduction multiplies the rate by", above=0, below=1)
+    patience_evals: int = option(2, "reduce when this many evaluations bring no better train.metric", at_least=1)
+    min_ratio: float = option(0.01, "least rate, as a share of the peak", at_least=0, at_most=1)
+
+    def reduced(self, ratio: float, evals_since_best: int) -> float:
+        """Less by `factor` after every `patience_evals` evaluations in a row without a better metric."""
+        fires = evals_since_best > 0 and evals_since_best % self.patience_evals == 0
+        return max(ratio * self.factor, self.min_ratio) if fires else ratio

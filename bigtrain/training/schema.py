@@ -113,6 +113,27 @@ class AdamWConfig:
 
 
 @dataclass
+class AdamConfig:
+    """Adam (Kingma and Ba 2015, arXiv 1412.6980), with the paper's defaults."""
+
+    name: str = option("adam", "the optimizer")
+    lr: float = option(1e-3, "peak learning rate", above=0)
+    betas: tuple[float, float] = option((0.9, 0.999), "decay of the two moments", at_least=0, below=1)
+    eps: float = option(1e-8, "added to the denominator", above=0)
+    weight_decay: float = option(
+        0.0,
+        "L2 penalty on matrices: added to the gradient, so the moments hold it too (adamw keeps them apart)",
+        at_least=0,
+    )
+
+    def build(self, model: Model) -> OptimizerSet:
+        """The optimizer over the parameters of `model`."""
+        from bigtrain.training.optimizers import build_adam
+
+        return build_adam(model, self)
+
+
+@dataclass
 class MuonConfig:
     """Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon) on the matrices of the blocks, AdamW on the rest."""
 
@@ -133,7 +154,7 @@ class MuonConfig:
 
 @dataclass
 class SGDConfig:
-    """Stochastic gradient descent with momentum."""
+    """Stochastic gradient descent with momentum (Sutskever et al. 2013, proceedings.mlr.press/v28/sutskever13)."""
 
     name: str = option("sgd", "the optimizer")
     lr: float = option(0.1, "peak learning rate", above=0)
@@ -155,3 +176,37 @@ class SGDConfig:
         from bigtrain.training.optimizers import build_sgd
 
         return build_sgd(model, self)
+
+
+@dataclass
+class AdadeltaConfig:
+    """Adadelta (Zeiler 2012, arXiv 1212.5701): steps as large as the last steps were, so no rate has to be found."""
+
+    name: str = option("adadelta", "the optimizer")
+    lr: float = option(1.0, "peak of what multiplies the steps; the paper has none, which is 1", above=0)
+    rho: float = option(0.95, "decay of the two mean squares", at_least=0, below=1)
+    eps: float = option(1e-6, "added to both mean squares: it sets the size of the first steps", above=0)
+    weight_decay: float = option(0.0, "L2 penalty on matrices", at_least=0)
+
+    def build(self, model: Model) -> OptimizerSet:
+        """The optimizer over the parameters of `model`."""
+        from bigtrain.training.optimizers import build_adadelta
+
+        return build_adadelta(model, self)
+
+
+@dataclass
+class AdafactorConfig:
+    """Adafactor (Shazeer and Stern 2018, arXiv 1804.04235): of a matrix's second moment a row and a column are kept."""
+
+    name: str = option("adafactor", "the optimizer")
+    lr: float = option(
+        0.01, "peak learning rate, as a share of a tensor's own size; 1 / sqrt(step) where that is less", above=0
+    )
+    weight_decay: float = option(0.0, "decoupled decay of matrices, as a share of the learning rate", at_least=0)
+
+    def build(self, model: Model) -> OptimizerSet:
+        """The optimizer over the parameters of `model`."""
+        from bigtrain.training.optimizers import build_adafactor
+
+        return build_adafactor(model, self)

@@ -122,8 +122,8 @@ def test_transformers_opens_both_with_the_same_tokens(
         assert isinstance(ours, Encoder)
         padding = (batch["attention_mask"] == 0).int()
         hidden = ours(batch["input_ids"], documents=padding)
-        if source.labels:
-            from bigtrain.commands.masked import frame_of
+        if source.output.labels:
+            from bigtrain.commands.tasks.masked import frame_of
 
             frame = frame_of(source.config, own, "", 32)
             labelled = LabelledRows(rows, [0, 0], own, 32, frame=frame).batch(torch.arange(2).numpy())
@@ -151,7 +151,7 @@ def test_what_does_not_go_together_is_refused(
     assert "continues no text" in refused("pretrain", *SMALL, "train.sample_prompts=[a]", *given)
     assert "2 special tokens" in refused("pretrain", *SMALL, "train.seq_len=2", *given)
     start = f"init_from={home / 'classifier'}"
-    assert "its head is for labels" in refused("finetune", start, "objective=masked", *run)
+    assert "its head gives no tokens" in refused("finetune", start, "objective=masked", *run)
     rows = [f"data.train={home / 'rows.jsonl'}", "objective=masked", f"init_from={home / 'run'}"]
     assert "objective=masked reads text" in refused("finetune", *rows, *run)
     words = [f"checkpoint={home / 'run'}", "evals.stride=4", *data(home)[:1], "device=cpu"]
@@ -172,8 +172,8 @@ def test_a_tokenizer_with_a_mask_token_is_trained_where_none_is_named(home: Path
 
 def test_word_boundaries_of_the_set_are_heard(home: Path, tmp_path: Path) -> None:
     """They keep the characters of a Chinese word together, which the tokenizer's marks do not."""
-    from bigtrain.commands.masked import masked_task
-    from bigtrain.commands.text import prepared_sets
+    from bigtrain.commands.tasks.masked import masked_task
+    from bigtrain.commands.tasks.text import prepared_sets
     from bigtrain.config import load
     from bigtrain.models.families import on_meta, resolved
 

@@ -14,6 +14,7 @@ from bigtrain.errors import GateMissed, UserError
 from bigtrain.models.base import materialise
 from bigtrain.models.decoder import Decoder
 from bigtrain.models.huggingface import save_model
+from bigtrain.models.output import LANGUAGE, Output, OutputKind
 from bigtrain.models.schema import DecoderConfig
 from bigtrain.tokenizer import train
 
@@ -21,10 +22,10 @@ TEXT = "To be, or not to be: that is the question. " * 4 + "Übung macht den Mei
 LABELS = ["bad", "good"]
 
 
-def tiny(n_labels=0):
+def tiny(output=LANGUAGE):
     shape = DecoderConfig(dim=16, n_layers=1, n_heads=2, max_seq_len=16).resolved(257)
     torch.manual_seed(0)
-    return materialise(Decoder.on_meta(shape, n_labels=n_labels), torch.device("cpu"), seed=3)
+    return materialise(Decoder.on_meta(shape, output), torch.device("cpu"), seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def language_model(tmp_path_factory):
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classifier")
-    save_model(folder, tiny(len(LABELS)), train(BytesConfig(), []), LABELS)
+    save_model(folder, tiny(Output(OutputKind.label, tuple(LABELS))), train(BytesConfig(), []))
     return folder
 
 
@@ -114,7 +115,7 @@ def test_labelled_rows(classifier, tmp_path):
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows[:2]))
     (tmp_path / "b.jsonl").write_text("".join(json.dumps({"text": t, "label": y}) + "\n" for t, y in rows[2:]))
     result = run(f"checkpoint={classifier}", f"data.files=[{tmp_path}/a.csv,{tmp_path}/b.jsonl]", "evals.batch_rows=2")
-    model, tokenizer, losses, right = tiny(2).eval(), train(BytesConfig(), []), [], 0
+    model, tokenizer, losses, right = tiny(Output.numbered(2)).eval(), train(BytesConfig(), []), [], 0
     for text, label in rows:
         ids = tokenizer.encode(text)[:16] or [tokenizer.pad_id]
         with torch.no_grad():

@@ -15,16 +15,17 @@ from bigtrain.errors import UserError
 from bigtrain.models.base import materialise
 from bigtrain.models.decoder import Decoder
 from bigtrain.models.huggingface import load_model, save_model
+from bigtrain.models.output import LANGUAGE, Output
 from bigtrain.models.schema import DecoderConfig
 from bigtrain.tokenizer import train
 
 
-def save(folder: Path, n_labels: int = 0, **fields: Any) -> Path:
+def save(folder: Path, output: Output = LANGUAGE, **fields: Any) -> Path:
     folder.mkdir()
     shape = DecoderConfig(**{"dim": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 64, **fields}).resolved(257)
-    model = Decoder.on_meta(shape, n_labels)
+    model = Decoder.on_meta(shape, output)
     materialise(model, torch.device("cpu"), seed=3)
-    save_model(folder, model, train(BytesConfig(), []), [f"label {n}" for n in range(n_labels)])
+    save_model(folder, model, train(BytesConfig(), []))
     return folder
 
 
@@ -75,8 +76,8 @@ def test_prompts_that_cannot_be_continued(folder: Path, lines: list[str], words:
 
 
 def test_a_classifier_writes_no_text(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"classifier of label 0, label 1"):
-        run(save(tmp_path / "classifier", n_labels=2), "prompt=x")
+    with pytest.raises(UserError, match=r"classifier of LABEL_0, LABEL_1"):
+        run(save(tmp_path / "classifier", output=Output.numbered(2)), "prompt=x")
 
 
 def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ class Noisy(nn.Module):
 
 
 class Sorting:
-    """Three classes: a real sum, whole sums of several shapes."""
+    """Three classes: a real sum, whole sums of several shapes, and what is said of each row."""
+
+    per_row = frozenset({"logits"})
 
     def statistics(self, model, batch):
         assert not torch.is_grad_enabled()
@@ -38,13 +40,21 @@ class Sorting:
             "confusion": torch.bincount(labels * 3 + logits.argmax(-1), minlength=9).view(3, 3),
             "loss": nn.functional.cross_entropy(logits, labels, reduction="sum"),
             "weight": torch.tensor(len(labels)),
+            "logits": logits,
         }
 
     def metrics(self, sums):
         assert sums["confusion"].shape == (3, 3)
         assert sums["loss"].shape == ()
         accuracy = np.trace(sums["confusion"]) / sums["weight"]
-        return {"loss": float(sums["loss"] / sums["weight"]), "accuracy": float(accuracy), "n": float(sums["weight"])}
+        order = np.arange(1, len(sums["logits"]) + 1)
+        self.rows = float((sums["logits"][:, 0] * order).sum())  # depends on which row is where
+        return {
+            "loss": float(sums["loss"] / sums["weight"]),
+            "accuracy": float(accuracy),
+            "n": float(sums["weight"]),
+            "rows": float(len(order)),
+        }
 
 
 class Together:
@@ -85,7 +95,17 @@ class Together:
 def data(n, rows):
     generator = torch.Generator().manual_seed(0)
     x, labels = torch.randn(n, 4, generator=generator), torch.randint(0, 3, (n,), generator=generator)
-    return [{"x": x[at : at + rows], "labels": labels[at : at + rows]} for at in range(0, n, rows)]
+    order = torch.randperm(n, generator=generator)
+    parts = [order[at : at + rows] for at in range(0, n, rows)]
+    return InBatches([{"x": x[part], "labels": labels[part], "rows": part} for part in parts], n)
+
+
+class InBatches(list):
+    """Every row once, in any order."""
+
+    def __init__(self, batches, n_rows):
+        super().__init__(batches)
+        self.n_rows = n_rows
 
 
 @pytest.fixture
@@ -95,12 +115,16 @@ def model():
 
 
 def test_ragged_batches_give_the_metrics_of_one_batch(model):
-    whole = evaluate(model, Sorting(), data(103, 103), ALONE)
-    ragged = evaluate(model, Sorting(), data(103, 10), ALONE)
-    assert whole["n"] == ragged["n"] == 103
+    one, other = Sorting(), Sorting()
+    whole = evaluate(model, one, data(103, 103), ALONE)
+    ragged = evaluate(model, other, data(103, 10), ALONE)
+    assert one.rows == pytest.approx(other.rows, rel=1e-6)
+    assert whole["n"] == ragged["n"] == ragged["rows"] == 103
     assert whole["accuracy"] == ragged["accuracy"]
     assert whole["loss"] == pytest.approx(ragged["loss"], rel=1e-6)
-    mean_of_means = np.mean([evaluate(model, Sorting(), [batch], ALONE)["loss"] for batch in data(103, 10)])
+    mean_of_means = np.mean(
+        [evaluate(model, Sorting(), InBatches([batch], 103), ALONE)["loss"] for batch in data(103, 10)]
+    )
     assert abs(mean_of_means - whole["loss"]) > 1e-5  # the mistake this test would catch
     assert model.training
 
@@ -142,7 +166,7 @@ def test_asking_to_stop_is_in_step_where_the_last_round_is_not_full(model):
 
 def test_a_failing_batch_leaves_the_model_training(model):
     with pytest.raises(KeyError):
-        evaluate(model, Sorting(), [{}], ALONE)
+        evaluate(model, Sorting(), InBatches([{}], 1), ALONE)
     assert model.training
 
 

@@ -12,6 +12,7 @@ from bigtrain.generation.generate import StoppedBy, generate
 from bigtrain.generation.sampling import Sampling
 from bigtrain.models.base import materialise
 from bigtrain.models.decoder import Decoder
+from bigtrain.models.output import LANGUAGE, Output
 from bigtrain.models.schema import Architecture, DecoderConfig
 from bigtrain.tokenizer import Tokenizer, train
 
@@ -23,9 +24,9 @@ def tokenizer() -> Tokenizer:
     return train(BytesConfig(), [])  # 257 ids; the embeddings below have 320 rows
 
 
-def decoder(architecture: str = "llama", n_labels: int = 0, **fields: Any) -> Decoder:
+def decoder(architecture: str = "llama", output: Output = LANGUAGE, **fields: Any) -> Decoder:
     sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 48, **fields}
-    model = Decoder.on_meta(DecoderConfig(architecture=Architecture(architecture), **sizes).resolved(257), n_labels)
+    model = Decoder.on_meta(DecoderConfig(architecture=Architecture(architecture), **sizes).resolved(257), output)
     materialise(model, torch.device("cpu"), 11)
     with torch.no_grad():
         for matrix in model.hidden_matrices():
@@ -129,18 +130,18 @@ def test_compiled_blocks_are_not_compiled_for_generation(tokenizer: Tokenizer) -
 
 
 @pytest.mark.parametrize(
-    ("prompt", "n_labels", "words"),
+    ("prompt", "output", "words"),
     [
-        ([], 0, "empty prompt"),
-        ([1] * 49, 0, r"49 tokens with model\.max_seq_len=48"),
-        ([1], 3, "classifier"),
+        ([], LANGUAGE, "empty prompt"),
+        ([1] * 49, LANGUAGE, r"49 tokens with model\.max_seq_len=48"),
+        ([1], Output.numbered(3), "classifier"),
     ],
 )
 def test_what_cannot_be_continued_is_refused(
-    tokenizer: Tokenizer, prompt: list[int], n_labels: int, words: str
+    tokenizer: Tokenizer, prompt: list[int], output: Output, words: str
 ) -> None:
     with pytest.raises(UserError, match=words):
-        generate(decoder(n_labels=n_labels), [prompt], tokenizer=tokenizer, max_new_tokens=3)
+        generate(decoder(output=output), [prompt], tokenizer=tokenizer, max_new_tokens=3)
 
 
 def test_bf16_under_autocast_gives_text(tokenizer: Tokenizer) -> None:

@@ -14,6 +14,7 @@ from bigtrain.data.schema import BPEConfig, BytesConfig, CharsConfig, WordsConfi
 from bigtrain.models import auto_tokenizer
 from bigtrain.models.auto_tokenizer import PROBE, check_installed, pitfall, warn_of_pitfall
 from bigtrain.models.huggingface_config import config_json
+from bigtrain.models.output import LANGUAGE
 from bigtrain.models.schema import Architecture, DecoderConfig
 from bigtrain.storage import write_json
 from bigtrain.tokenizer import EOS, Tokenizer, train
@@ -48,7 +49,7 @@ TOKENIZERS = {
 def folder_of(path: Path, architecture: str, tokenizer: Tokenizer) -> Path:
     """All of a model folder but the weights."""
     config = DecoderConfig(architecture=Architecture(architecture), dim=8, n_layers=1, n_heads=2)
-    write_json(path / "config.json", config_json(config.resolved(tokenizer.vocab_size), tokenizer, []))
+    write_json(path / "config.json", config_json(config.resolved(tokenizer.vocab_size), tokenizer, LANGUAGE))
     tokenizer.save(path)
     return path
 

@@ -12,6 +12,7 @@ from bigtrain.models.base import materialise
 from bigtrain.models.card import Training, base_name, model_card
 from bigtrain.models.decoder import Decoder
 from bigtrain.models.huggingface import save_model
+from bigtrain.models.output import LANGUAGE, Output
 from bigtrain.models.schema import Architecture, DecoderConfig
 from bigtrain.tokenizer import train
 
@@ -28,9 +29,9 @@ TRAINING = Training(
 )
 
 
-def decoder(n_labels: int = 0, architecture: str = "llama") -> Decoder:
+def decoder(output: Output = LANGUAGE, architecture: str = "llama") -> Decoder:
     config = DecoderConfig(architecture=Architecture(architecture), dim=16, n_layers=1, n_heads=2, max_seq_len=2048)
-    model = Decoder.on_meta(config.resolved(257), n_labels)
+    model = Decoder.on_meta(config.resolved(257), output)
     materialise(model, torch.device("cpu"), 0)
     return model
 
@@ -40,7 +41,7 @@ def front_matter(card: str) -> dict[str, object]:
 
 
 def test_what_a_card_says() -> None:
-    card = model_card(decoder(), TOKENIZER, [], TRAINING)
+    card = model_card(decoder(), TOKENIZER, TRAINING)
     assert front_matter(card) == {
         "license": "unknown",
         "library_name": "transformers",
@@ -57,7 +58,7 @@ def test_a_classifier_from_a_model_under_a_licence() -> None:
     training = dataclasses.replace(
         TRAINING, objective="classify", base_model="runs/b|ase", license="apache-2.0", metrics={}, fingerprint={"a": 1}
     )
-    card = model_card(decoder(2), TOKENIZER, ["a", "b"], training)
+    card = model_card(decoder(Output.numbered(2)), TOKENIZER, training)
     assert front_matter(card)["license"] == "apache-2.0"
     assert front_matter(card)["base_model"] == "b|ase"
     assert front_matter(card)["pipeline_tag"] == "text-classification"
@@ -66,7 +67,7 @@ def test_a_classifier_from_a_model_under_a_licence() -> None:
 
 
 def test_a_pitfall_of_auto_tokenizer_is_named() -> None:
-    card = model_card(decoder(architecture="qwen2"), TOKENIZER, [], TRAINING)
+    card = model_card(decoder(architecture="qwen2"), TOKENIZER, TRAINING)
     assert 'PreTrainedTokenizerFast.from_pretrained(".")' in card
     assert "Not with AutoTokenizer: for model_type qwen2" in card
 

@@ -13,6 +13,7 @@ from bigtrain.errors import UserError
 from bigtrain.generation.cache import KVCache
 from bigtrain.models.base import materialise, n_parameters
 from bigtrain.models.decoder import Decoder
+from bigtrain.models.output import Output
 from bigtrain.models.schema import Architecture, DecoderConfig, RopeScalingConfig, Scaling
 
 CPU = torch.device("cpu")
@@ -189,7 +190,7 @@ def test_rows_longer_than_the_model_are_refused(architecture: str) -> None:
 
 
 def test_a_classifier_has_a_head_for_its_labels(tokens: torch.Tensor) -> None:
-    model = Decoder.on_meta(shape("llama", tied=True), n_labels=5)
+    model = Decoder.on_meta(shape("llama", tied=True), Output.numbered(5))
     materialise(model, CPU, 0)
     assert model.logits(model(tokens)).shape == (2, 20, 5)
     assert model.head is not None

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from encoders import encoder, wordpiece
+from outputs import OUTPUTS
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from bigtrain.models.encoder_schema import EncoderArchitecture, EncoderConfig
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import load_model, materialise_from, read_config, read_folder, save_model
 from bigtrain.models.huggingface_keys import read_json
+from bigtrain.models.output import Output, OutputKind
 from bigtrain.storage import write_json
 
 CPU = torch.device("cpu")
@@ -82,7 +84,7 @@ def test_arithmetic_counts_the_head_where_it_is_asked() -> None:
     blocks = n_parameters(model.blocks)
     head = 16 * 16 + 64 * 16
     assert model.flops_per_token(20) == pytest.approx(6 * (blocks + 0.15 * head) + 12 * 2 * 16 * 20)
-    assert encoder("bert", n_labels=2).flops_per_token(20) == 6 * blocks + 12 * 2 * 16 * 20
+    assert encoder("bert", output=Output.numbered(2)).flops_per_token(20) == 6 * blocks + 12 * 2 * 16 * 20
 
 
 @pytest.mark.parametrize(
@@ -104,13 +106,13 @@ def test_shapes_that_do_not_work_are_refused(fields: dict[str, Any], words: str)
 
 
 @each
-@pytest.mark.parametrize("labels", [[], ["nein", "ja", "vielleicht"]])
-def test_what_is_saved_is_read(architecture: str, labels: list[str], tmp_path: Path) -> None:
-    model = encoder(architecture, n_labels=len(labels), dropout=0.25, norm_eps=3e-6)
-    save_model(tmp_path, model, wordpiece(), labels)
+@pytest.mark.parametrize("output", OUTPUTS, ids=str)
+def test_what_is_saved_is_read(architecture: str, output: Output, tmp_path: Path) -> None:
+    model = encoder(architecture, output=output, dropout=0.25, norm_eps=3e-6)
+    save_model(tmp_path, model, wordpiece())
     source, tokenizer = read_folder(tmp_path)
     assert source.config == model.config
-    assert source.labels == labels
+    assert source.output == output
     assert tokenizer.hash == wordpiece().hash
     again = load_model(tmp_path)
     assert again.state_dict().keys() == model.state_dict().keys()
@@ -122,7 +124,9 @@ def test_what_is_saved_is_read(architecture: str, labels: list[str], tmp_path: P
 def test_a_masked_model_becomes_a_classifier_with_a_new_head(architecture: str, tmp_path: Path) -> None:
     model = encoder(architecture)
     save_model(tmp_path, model, wordpiece())
-    one, two, other = (load_model(tmp_path, labels=["a", "b"], seed=seed) for seed in (5, 5, 6))
+    one, two, other = (
+        load_model(tmp_path, output=Output(OutputKind.label, ("a", "b")), seed=seed) for seed in (5, 5, 6)
+    )
     heads = [name for name, _ in one.named_parameters() if name.startswith("classifier.")]
     assert len(heads) == 4
     for name, parameter in one.named_parameters():
@@ -152,7 +156,7 @@ def test_bert_files_may_hold_more_and_say_it_otherwise(tmp_path: Path) -> None:
     rewrite(tmp_path, as_published)
     again = load_model(tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
-    classifier = load_model(tmp_path, labels=["a", "b"])
+    classifier = load_model(tmp_path, output=Output(OutputKind.label, ("a", "b")))
     assert torch.equal(classifier.get_parameter("classifier.dense.weight"), pooler["bert.pooler.dense.weight"])
     assert torch.equal(classifier.get_parameter("classifier.dense.bias"), pooler["bert.pooler.dense.bias"])
 

@@ -14,6 +14,7 @@ from bigtrain.errors import UserError
 from bigtrain.models.base import materialise
 from bigtrain.models.decoder import Decoder
 from bigtrain.models.huggingface import load_model, load_weights, read_config, read_folder, save_model
+from bigtrain.models.output import LANGUAGE, Output, OutputKind
 from bigtrain.models.schema import Architecture, DecoderConfig, RopeScalingConfig, Scaling
 from bigtrain.tokenizer import train
 
@@ -21,9 +22,9 @@ CPU = torch.device("cpu")
 each = pytest.mark.parametrize("architecture", list(Architecture))
 
 
-def decoder(architecture: str = "llama", n_labels: int = 0, **fields: Any) -> Decoder:
+def decoder(architecture: str = "llama", output: Output = LANGUAGE, **fields: Any) -> Decoder:
     sizes = {"dim": 16, "n_layers": 2, "n_heads": 2, "max_seq_len": 12, **fields}
-    model = Decoder.on_meta(DecoderConfig(architecture=Architecture(architecture), **sizes).resolved(257), n_labels)
+    model = Decoder.on_meta(DecoderConfig(architecture=Architecture(architecture), **sizes).resolved(257), output)
     materialise(model, CPU, 2)
     return model
 
@@ -32,8 +33,8 @@ def decoder(architecture: str = "llama", n_labels: int = 0, **fields: Any) -> De
 def save(tmp_path: Path) -> Callable[..., Path]:
     """Write a model's folder."""
 
-    def write(model: Decoder, labels: list[str] | None = None, **options: Any) -> Path:
-        save_model(tmp_path, model, train(BytesConfig(), []), labels, **options)
+    def write(model: Decoder, **options: Any) -> Path:
+        save_model(tmp_path, model, train(BytesConfig(), []), **options)
         return tmp_path
 
     return write
@@ -83,8 +84,10 @@ def test_saving_twice_gives_the_same_bytes(save: Callable[..., Path], architectu
 
 def test_a_language_model_becomes_a_classifier_with_a_new_head(save: Callable[..., Path]) -> None:
     folder = save(decoder(tied=False))
-    one, two, other = (load_model(folder, labels=["a", "b", "c"], seed=seed) for seed in (5, 5, 6))
-    fresh = Decoder.on_meta(one.config, n_labels=3)
+    one, two, other = (
+        load_model(folder, output=Output(OutputKind.label, ("a", "b", "c")), seed=seed) for seed in (5, 5, 6)
+    )
+    fresh = Decoder.on_meta(one.config, Output.numbered(3))
     materialise(fresh, CPU, 5)
     assert one.head is not None
     assert fresh.head is not None
@@ -98,19 +101,19 @@ def test_a_language_model_becomes_a_classifier_with_a_new_head(save: Callable[..
 
 
 def test_a_classifier_keeps_its_labels_and_is_no_language_model(save: Callable[..., Path]) -> None:
-    model = decoder(n_labels=2, tied=True)
-    folder = save(model, ["nein", "ja"])
-    assert read_config(folder).labels == ["nein", "ja"]
-    assert same(load_model(folder, labels=["x", "y", "z"]), model)
+    model = decoder(output=Output(OutputKind.label, ("nein", "ja")), tied=True)
+    folder = save(model)
+    assert read_config(folder).output.labels == ("nein", "ja")
+    assert same(load_model(folder), model)
     assert not (folder / "generation_config.json").exists()
     with pytest.raises(UserError, match=r"unexpected: score\.weight"):
         load_weights(folder, decoder(tied=True))
 
 
 def test_labels_that_transformers_leaves_out(save: Callable[..., Path]) -> None:
-    folder = save(decoder(n_labels=2), ["LABEL_0", "LABEL_1"])
+    folder = save(decoder(output=Output.numbered(2)))
     edit(folder, id2label=..., label2id=...)
-    assert read_config(folder).labels == ["LABEL_0", "LABEL_1"]
+    assert read_config(folder).output.labels == ("LABEL_0", "LABEL_1")
     edit(folder, id2label={"0": "a", "2": "b"})
     with pytest.raises(UserError, match="id2label"):
         read_config(folder)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from outputs import OUTPUTS
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -18,6 +19,7 @@ from bigtrain.generation.sampling import Sampling
 from bigtrain.models.base import materialise
 from bigtrain.models.huggingface import load_model, materialise_from, read_config, save_model
 from bigtrain.models.huggingface_keys import read_json
+from bigtrain.models.output import LANGUAGE, Output, OutputKind
 from bigtrain.models.recurrent import Layer, Recurrent
 from bigtrain.models.recurrent_schema import RecurrentArchitecture, RecurrentConfig
 from bigtrain.storage import write_json
@@ -26,12 +28,12 @@ from bigtrain.tokenizer import train
 each = pytest.mark.parametrize("cells", ["bigtrain_gru", "bigtrain_lstm"])
 
 
-def recurrent(cells: str, n_labels: int = 0, **fields: Any) -> Recurrent:
+def recurrent(cells: str, output: Output = LANGUAGE, **fields: Any) -> Recurrent:
     """Random weights, larger than at the start of training; biases too."""
     sizes = {"dim": 7, "hidden_dim": 10, "n_layers": 2, "max_seq_len": 40, **fields}
     config = RecurrentConfig(architecture=RecurrentArchitecture(cells), **sizes)
     config.check()
-    model = Recurrent.on_meta(config.resolved(257), n_labels)
+    model = Recurrent.on_meta(config.resolved(257), output)
     materialise(model, torch.device("cpu"), 0)
     with torch.no_grad():
         for number, parameter in enumerate(model.parameters()):
@@ -160,16 +162,16 @@ def test_beams_and_choices_carry_the_state_too(cells: str) -> None:
 
 
 @each
-@pytest.mark.parametrize("labels", [[], ["a", "b", "c"]])
-def test_what_is_saved_is_read(cells: str, labels: list[str], tmp_path: Path) -> None:
-    model = recurrent(cells, n_labels=len(labels), dropout=0.2, carry_tokens=5)
-    save_model(tmp_path, model, train(BytesConfig(), []), labels)
+@pytest.mark.parametrize("output", OUTPUTS, ids=str)
+def test_what_is_saved_is_read(cells: str, output: Output, tmp_path: Path) -> None:
+    model = recurrent(cells, output=output, dropout=0.2, carry_tokens=5)
+    save_model(tmp_path, model, train(BytesConfig(), []))
     content = read_json(tmp_path / "config.json")
     assert content["model_type"] == cells
     assert "auto_map" not in content
     source = read_config(tmp_path)
     assert source.config == model.config
-    assert source.labels == labels
+    assert source.output == output
     again = load_model(tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
     assert load_file(tmp_path / "model.safetensors").keys() == {name for name, _ in model.named_parameters()}
@@ -179,7 +181,7 @@ def test_what_is_saved_is_read(cells: str, labels: list[str], tmp_path: Path) ->
 def test_a_language_model_becomes_a_classifier(cells: str, tmp_path: Path) -> None:
     model = recurrent(cells)
     save_model(tmp_path, model, train(BytesConfig(), []))
-    one = load_model(tmp_path, labels=["a", "b"], seed=1)
+    one = load_model(tmp_path, output=Output(OutputKind.label, ("a", "b")), seed=1)
     assert one.get_parameter("head.weight").shape == (2, 10)
     assert torch.equal(one.embedding.weight, model.embedding.weight)  # type: ignore[union-attr]
     assert one.carried == 0

@@ -11,6 +11,7 @@ from bigtrain.errors import UserError
 from bigtrain.models.base import materialise
 from bigtrain.models.decoder import Decoder
 from bigtrain.models.huggingface import load_model, load_weights, materialise_from, read_config, save_model
+from bigtrain.models.output import LANGUAGE, Output
 from bigtrain.models.schema import Architecture, DecoderConfig
 from bigtrain.models.vocabulary import NOISE, Moved, resized
 from bigtrain.tokenizer import EOS, Tokenizer, train
@@ -30,20 +31,20 @@ def with_more(tokenizer: Tokenizer, *tokens: str) -> Tokenizer:
     return Tokenizer({**tokenizer.spec, "added_tokens": [*tokenizer.spec["added_tokens"], *added]}, tokenizer.config)
 
 
-def saved(folder: Path, tokenizer: Tokenizer, n_labels: int = 0, **fields: Any) -> Decoder:
+def saved(folder: Path, tokenizer: Tokenizer, output: Output = LANGUAGE, **fields: Any) -> Decoder:
     """A model of random weights, in a folder."""
     sizes = {"dim": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 12, "tied": False, **fields}
-    model = Decoder.on_meta(DecoderConfig(**sizes).resolved(tokenizer.vocab_size), n_labels)
+    model = Decoder.on_meta(DecoderConfig(**sizes).resolved(tokenizer.vocab_size), output)
     materialise(model, CPU, 2)
     with torch.no_grad():  # rows that are no tokens' are far off, as they are after training
         for table in (model.embedding.weight, model.output_weight):
             table[tokenizer.vocab_size :] = -7
-    save_model(folder, model, tokenizer, [str(n) for n in range(n_labels)])
+    save_model(folder, model, tokenizer)
     return model
 
 
-def moved(folder: Path, tokenizer: Tokenizer, seed: int = 3, n_labels: int = 0) -> Decoder:
-    model = Decoder.on_meta(resized(read_config(folder).config, tokenizer), n_labels)
+def moved(folder: Path, tokenizer: Tokenizer, seed: int = 3, output: Output = LANGUAGE) -> Decoder:
+    model = Decoder.on_meta(resized(read_config(folder).config, tokenizer), output)
     return materialise_from(folder, model, CPU, seed, tokenizer=tokenizer)
 
 
@@ -109,12 +110,12 @@ def test_the_same_tokenizer_moves_nothing(tmp_path: Path) -> None:
 
 def test_a_classifier_takes_the_embedding_only(tmp_path: Path) -> None:
     before = saved(tmp_path, BYTES)
-    after = moved(tmp_path, BPE, n_labels=3)
+    after = moved(tmp_path, BPE, output=Output.numbered(3))
     assert after.output_weight.shape == (3, 16)
     old, new = (tokenizer.backend.token_to_id("a") for tokenizer in (BYTES, BPE))
     assert torch.equal(after.embedding.weight[new], before.embedding.weight[old])
-    saved(tmp_path, BYTES, n_labels=2)
-    assert moved(tmp_path, BPE, n_labels=2).output_weight.shape == (2, 16)
+    saved(tmp_path, BYTES, output=Output.numbered(2))
+    assert moved(tmp_path, BPE, output=Output.numbered(2)).output_weight.shape == (2, 16)
 
 
 def test_what_is_saved_has_the_new_size(tmp_path: Path) -> None:

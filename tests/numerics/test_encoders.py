@@ -18,6 +18,7 @@ from bigtrain.models.base import Model
 from bigtrain.models.encoder import Encoder
 from bigtrain.models.families import names_of
 from bigtrain.models.huggingface import load_model, load_weights, read_config, read_folder, save_model
+from bigtrain.models.output import LANGUAGE, Output, OutputKind
 
 transformers = pytest.importorskip("transformers")
 
@@ -30,8 +31,8 @@ SHAPES: dict[str, dict[str, Any]] = {
 LENGTHS = torch.tensor([31, 7, 19])  # of the rows of a batch with padding
 
 
-def built(name: str, n_labels: int = 0) -> Encoder:
-    return encoder(n_labels=n_labels, max_seq_len=37, vocab_size=67, **SHAPES[name])
+def built(name: str, output: Output = LANGUAGE) -> Encoder:
+    return encoder(output=output, max_seq_len=37, vocab_size=67, **SHAPES[name])
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def assert_gradients_close(ours: Model, theirs: Any) -> None:
     """Every parameter of ours has the gradient of theirs with its name."""
     theirs_by_name = {name: p.grad for name, p in theirs.named_parameters() if p.grad is not None}
     parameters = dict(ours.named_parameters())
-    for entry in names_of(ours.config).entries(ours.config, ours.n_labels):
+    for entry in names_of(ours.config).entries(ours.config, ours.output):
         (name,) = entry.ours
         gradient = parameters[name].grad
         assert gradient is not None
@@ -95,8 +96,8 @@ def test_masked_models(name: str, padding: bool, tmp_path: Path, tokens: Tensor)
 @pytest.mark.parametrize("name", SHAPES)
 def test_classifiers(name: str, tmp_path: Path, tokens: Tensor) -> None:
     labels = ["nein", "ja", "vielleicht"]
-    ours = built(name, n_labels=3)
-    save_model(tmp_path, ours, wordpiece(), labels)
+    ours = built(name, output=Output(OutputKind.label, tuple(labels)))
+    save_model(tmp_path, ours, wordpiece())
     theirs = open_there(tmp_path, "AutoModelForSequenceClassification")
     assert list(theirs.config.id2label.values()) == labels
     tokens, real = padded(ours, tokens)
@@ -108,17 +109,40 @@ def test_classifiers(name: str, tmp_path: Path, tokens: Tensor) -> None:
     assert_gradients_close(ours, theirs)
 
 
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    ("output", "auto"),
+    [
+        (Output(OutputKind.tags, ("O", "B-PER", "I-PER")), "AutoModelForTokenClassification"),
+        (Output(OutputKind.span), "AutoModelForQuestionAnswering"),
+    ],
+    ids=str,
+)
+def test_heads_of_every_token(name: str, output: Output, auto: str, tmp_path: Path, tokens: Tensor) -> None:
+    ours = built(name, output)
+    save_model(tmp_path, ours, wordpiece())
+    theirs = open_there(tmp_path, auto)
+    tokens, real = padded(ours, tokens)
+    found = theirs(tokens, attention_mask=real.long())
+    expected = found.logits if "logits" in found else torch.stack([found.start_logits, found.end_logits], -1)
+    assert_close(ours.logits(ours(tokens, documents=(~real).int()))[real], expected[real])
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert read_config(tmp_path / "theirs").output == output
+    again = load_model(tmp_path / "theirs")
+    assert torch.equal(again.logits(again(tokens)), ours.logits(ours(tokens)))
+
+
 @pytest.mark.parametrize("name", ["bert", "bert-odd"])
 def test_segments_and_the_pooler(name: str, tmp_path: Path, tokens: Tensor) -> None:
-    ours = built(name, n_labels=2)
-    save_model(tmp_path, ours, wordpiece(), ["a", "b"])
+    ours = built(name, output=Output.numbered(2))
+    save_model(tmp_path, ours, wordpiece())
     theirs = transformers.BertModel.from_pretrained(tmp_path).eval()
     segments = (torch.arange(31) > torch.tensor([[5], [17], [40]])).long()
     hidden = ours(tokens, segments=segments)
     found = theirs(tokens, token_type_ids=segments)
     assert_close(hidden, found.last_hidden_state)
     assert ours.classifier is not None
-    assert_close(ours.classifier.pooled(hidden[:, 0]), found.pooler_output)
+    assert_close(torch.tanh(ours.classifier.dense(hidden[:, 0])), found.pooler_output)
 
 
 def theirs_saved(name: str, kind: str, folder: Path, **changes: Any) -> Any:
@@ -144,10 +168,10 @@ def test_what_transformers_saves_is_read_and_written_back(name: str, kind: str, 
     ours = load_model(tmp_path)
     hidden = ours(tokens)
     expected = theirs(tokens).logits
-    assert_close(ours.logits(hidden[:, 0] if source.labels else hidden), expected)
+    assert_close(ours.logits(hidden[:, 0] if source.output.pooled else hidden), expected)
     again = tmp_path / "again"
     again.mkdir()
-    save_model(again, ours, wordpiece(), source.labels)
+    save_model(again, ours, wordpiece())
     after = load_file(again / "model.safetensors")
     assert after.keys() == before.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -164,10 +188,10 @@ def test_other_files_of_the_same_backbone(name: str, tmp_path: Path, tokens: Ten
         both = theirs_saved(name, "ForPreTraining", tmp_path)
         ours = load_model(tmp_path)
         assert_close(ours.logits(ours(tokens)), both(tokens).prediction_logits)
-        classifier = load_model(tmp_path, labels=["a", "b"])
+        classifier = load_model(tmp_path, output=Output(OutputKind.label, ("a", "b")))
         assert isinstance(classifier, Encoder)
         assert classifier.classifier is not None
-        pooled = classifier.classifier.pooled(classifier(tokens)[:, 0])
+        pooled = torch.tanh(classifier.classifier.dense(classifier(tokens)[:, 0]))
         assert_close(pooled, both.bert(tokens).pooler_output)
 
 
@@ -180,7 +204,7 @@ def test_untrained_weights_have_the_spread_that_transformers_gives_them(tmp_path
     save_model(tmp_path, ours, wordpiece())
     theirs = transformers.BertForMaskedLM(transformers.AutoConfig.from_pretrained(tmp_path))
     state = dict(theirs.named_parameters())
-    for entry in names_of(config).entries(config, 0):
+    for entry in names_of(config).entries(config, LANGUAGE):
         own, other = ours.get_parameter(entry.ours[0]), state[entry.theirs]
         if own.dim() == 1:
             assert torch.equal(own, other)
@@ -205,10 +229,10 @@ def test_a_real_checkpoint() -> None:
     with torch.no_grad():
         hidden, found = ours(rows["tokens"], documents=padding.int()), theirs(**batch)
         assert_close(hidden[~padding], found.last_hidden_state[~padding])
-        pooled = load_model(folder, labels=["a", "b"])
+        pooled = load_model(folder, output=Output(OutputKind.label, ("a", "b")))
         assert isinstance(pooled, Encoder)
         assert pooled.classifier is not None
-        assert_close(pooled.classifier.pooled(hidden[:, 0]), found.pooler_output)
+        assert_close(torch.tanh(pooled.classifier.dense(hidden[:, 0])), found.pooler_output)
         means = F.normalize((hidden * ~padding[..., None]).sum(1), dim=-1)
     alike = means @ means.T
     assert alike[0, 1] > 0.7

@@ -13,6 +13,7 @@ from bigtrain.models.decoder import Decoder
 from bigtrain.models.huggingface import load_model, load_weights, read_config, save_model
 from bigtrain.models.huggingface_config import config_json
 from bigtrain.models.names import entries
+from bigtrain.models.output import LANGUAGE, Output, OutputKind
 from bigtrain.models.rotary import attention_factor, frequencies
 from bigtrain.models.schema import Architecture, DecoderConfig, RopeScalingConfig, Scaling
 from bigtrain.tokenizer import Tokenizer
@@ -86,8 +87,8 @@ def config(name: str) -> DecoderConfig:
     return DecoderConfig(**fields).resolved(0)
 
 
-def decoder(name: str, n_labels: int = 0) -> Decoder:
-    model = Decoder.on_meta(config(name), n_labels)
+def decoder(name: str, output: Output = LANGUAGE) -> Decoder:
+    model = Decoder.on_meta(config(name), output)
     materialise(model, torch.device("cpu"), seed=3)
     with torch.no_grad():  # larger than at the start of training, so that every part has a say; norms and biases too
         for number, parameter in enumerate(model.parameters()):
@@ -215,8 +216,9 @@ def test_shards_are_read_and_written(tmp_path: Path, tokenizer: Tokenizer, token
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "qwen2", "qwen3-odd"])
 def test_a_classifier_opens_as_one(tmp_path: Path, tokenizer: Tokenizer, name: str) -> None:
-    ours, labels = decoder(name, n_labels=3), ["no", "maybe, 也许", "yes"]
-    save_model(tmp_path, ours, tokenizer, labels)
+    labels = ["no", "maybe, 也许", "yes"]
+    ours = decoder(name, output=Output(OutputKind.label, tuple(labels)))
+    save_model(tmp_path, ours, tokenizer)
     theirs = open_there(tmp_path, "AutoModelForSequenceClassification")
     assert theirs.config.id2label == dict(enumerate(labels))
     lengths = torch.tensor([9, 4, 1, 17])
@@ -228,9 +230,32 @@ def test_a_classifier_opens_as_one(tmp_path: Path, tokenizer: Tokenizer, name: s
         assert_close(logits[row : row + 1], theirs(rows[row : row + 1, :length]).logits)
     theirs.save_pretrained(tmp_path / "theirs")
     again = load_model(tmp_path / "theirs")
-    assert read_config(tmp_path / "theirs").labels == labels
-    assert again.n_labels == 3
+    assert read_config(tmp_path / "theirs").output.labels == tuple(labels)
+    assert again.output == ours.output
     assert torch.equal(again.logits(again(padded)), ours.logits(ours(padded)))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "mistral", "qwen2", "qwen3-odd"])
+@pytest.mark.parametrize(
+    ("output", "auto"),
+    [
+        (Output(OutputKind.tags, ("O", "B-PER", "I-PER")), "AutoModelForTokenClassification"),
+        (Output(OutputKind.span), "AutoModelForQuestionAnswering"),
+    ],
+    ids=str,
+)
+def test_heads_of_every_token(tmp_path: Path, tokenizer: Tokenizer, name: str, output: Output, auto: str) -> None:
+    ours = decoder(name, output=output)
+    save_model(tmp_path, ours, tokenizer)
+    theirs = open_there(tmp_path, auto)
+    rows = torch.randint(0, 250, (3, 17), generator=torch.Generator().manual_seed(1))
+    found = theirs(rows)
+    expected = found.logits if "logits" in found else torch.stack([found.start_logits, found.end_logits], -1)
+    assert_close(ours.logits(ours(rows)), expected)
+    theirs.save_pretrained(tmp_path / "theirs")
+    assert read_config(tmp_path / "theirs").output == output
+    again = load_model(tmp_path / "theirs")
+    assert torch.equal(again.logits(again(rows)), ours.logits(ours(rows)))
 
 
 def test_special_tokens_are_told_to_transformers(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -363,7 +388,7 @@ def test_published_shapes_have_the_tensors_of_transformers(tmp_path: Path, name:
     if config.tied:
         del expected["lm_head.weight"]
     shapes = {key: parameter.shape for key, parameter in ours.named_parameters()}
-    table = entries(config, 0)
+    table = entries(config, LANGUAGE)
     assert {entry.theirs: entry.shape([shapes[key] for key in entry.ours]) for entry in table} == expected
     if config.architecture != "gpt2":
         rope = theirs.model.rotary_emb
@@ -381,7 +406,7 @@ def test_published_shapes_have_the_tensors_of_transformers(tmp_path: Path, name:
 def test_both_versions_read_what_is_written(tmp_path: Path, tokenizer: Tokenizer, name: str) -> None:
     (tmp_path / "config.json").write_text(json.dumps(PUBLISHED[name]))
     config = read_config(tmp_path).config
-    written = config_json(config, tokenizer, [])
+    written = config_json(config, tokenizer, LANGUAGE)
     for half in ({"rope_parameters"}, {"rope_scaling", "rope_theta"}, set[str]()):  # of version 4, of version 5, both
         (tmp_path / "config.json").write_text(json.dumps({k: v for k, v in written.items() if k not in half}))
         assert read_config(tmp_path).config == config

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bigtrain.data.cleaning.scores import EDGES
 from bigtrain.data.contamination_schema import OverlapAction
 from bigtrain.data.dedup.signatures import write_signatures
 from bigtrain.data.pipeline.facts import EXAMPLE_CHARACTERS, Tally, utf8_size
@@ -70,7 +71,8 @@ def excerpt(text: str) -> str:
     from bigtrain.data.privacy.scrubber import scrub
 
     # Masked before it is cut: half of a card number would not be known as one.
-    return scrub(text[: 2 * EXAMPLE_CHARACTERS])[:EXAMPLE_CHARACTERS]
+    masked = scrub(text[: 2 * EXAMPLE_CHARACTERS])
+    return masked if len(masked) <= EXAMPLE_CHARACTERS else f"{masked[:EXAMPLE_CHARACTERS]} …"
 
 
 @functools.lru_cache(maxsize=2)
@@ -92,7 +94,7 @@ def make_documents(job: DocumentsJob) -> DocumentsDone:
     with result(job.folder) as folder:
         with DocumentWriter(folder) as writer:
             one = _OnePart(tools(job.steps), job, writer, tally)
-            for document in itertools.islice(_read(job.part, problem), job.part.most):
+            for document in itertools.islice(_read(job.part, problem, one.empty), job.part.most):
                 one.add(document)
         if job.steps.dedup:
             write_signatures(Documents(folder), job.steps.dedup, folder)
@@ -100,8 +102,8 @@ def make_documents(job: DocumentsJob) -> DocumentsDone:
     return DocumentsDone(job.part.number, problems.count, last[0] if last else None)
 
 
-def _read(part: Part, problem: Callable[[UserError], None]) -> Iterator[Document]:
-    return itertools.chain.from_iterable(read(piece, problem) for piece in part.pieces)
+def _read(part: Part, problem: Callable[[UserError], None], empty: Callable[[Document], None]) -> Iterator[Document]:
+    return itertools.chain.from_iterable(read(piece, problem, empty) for piece in part.pieces)
 
 
 def _renamed(text: str, names: Mapping[str, str]) -> str:
@@ -117,6 +119,11 @@ class _OnePart:
         self.tools, self.writer, self.tally = tools, writer, tally
         self.names = job.names
         self.drops_overlaps = job.steps.decontaminate and job.steps.decontaminate.action is OverlapAction.drop
+
+    def empty(self, document: Document) -> None:
+        """Count a document without a character."""
+        self.tally.add("sources", document.source, documents=1)
+        self._drop(document, "read", "empty", "", 0)
 
     def add(self, document: Document) -> None:
         """Store what is left of a document, unless it is dropped."""
@@ -149,7 +156,7 @@ class _OnePart:
         assert self.tools.clean
         cleaned = self.tools.clean(text)
         for name, score in cleaned.scores.items():
-            self.tally.histogram("quality", name, value=score)
+            self.tally.histogram("quality", name, value=score, edges=EDGES[name])
         if cleaned.edits:
             self.tally.add("edits", **cleaned.edits)
         reason = cleaned.dropped or ("" if cleaned.text else "empty")

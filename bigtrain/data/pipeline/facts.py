@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,8 @@ Facts = dict[str, Any]
 FILE = "facts.json"
 STAGES = ("read", "clean", "decontaminate", "pii", "exact", "near", "paragraphs", "split")
 EXAMPLE_CHARACTERS = 300
-_MOST = {"contamination": 40}  # examples kept of a kind
-_MOST_OTHERS = 5
-_LINEAR, _PER_OCTAVE = 20, 4  # steps below 1, and in each doubling above
+_MOST, _MOST_OTHERS = {"contamination": 40, "errors": 40}, 5  # examples kept of a kind
+LENGTHS = (0, *sorted({round(2 ** (n / 4)) for n in range(121)}))  # edges of the bins of lengths, in characters
 
 
 class Tally:
@@ -37,7 +36,7 @@ class Tally:
 
     def wants_example(self, *path: str) -> bool:
         """Whether an example below `path` would be kept."""
-        return len(self._at(path[:-1]).get(path[-1], [])) < _most(path[-1])
+        return len(self._at(path[:-1]).get(path[-1], [])) < _most(path[0])
 
     def passed(self, stage: str, bytes_in: int, bytes_out: int) -> None:
         """A document that stays."""
@@ -48,9 +47,9 @@ class Tally:
         self.add("stages", stage, documents_in=1, documents_out=0, bytes_in=n_bytes, bytes_out=0)
         self.add("stages", stage, "reasons", reason, documents=1, bytes=n_bytes)
 
-    def histogram(self, *path: str, value: float) -> None:
-        """Count a value in its step."""
-        self.add(*path, **{str(step(value)): 1})
+    def histogram(self, *path: str, value: float, edges: Sequence[float]) -> None:
+        """Count a value in its bin; what lies outside belongs to the bin at that end."""
+        self.add(*path, **{str(min(max(bisect.bisect(edges, value) - 1, 0), len(edges) - 2)): 1})
 
     def _at(self, path: Iterable[str]) -> Facts:
         here = self.facts
@@ -78,30 +77,25 @@ def load(folder: Path) -> Facts:
     return facts
 
 
-def add_up(total: Facts, more: Mapping[str, Any]) -> None:
-    """Add `more` to `total`: numbers are summed, of lists the first different entries stay."""
+def add_up(total: Facts, more: Mapping[str, Any], kind: str = "") -> None:
+    """Add `more` to `total`: numbers are summed, of lists the first different entries stay.
+
+    kind: what both are facts of; everything, by default.
+    """
     for name, value in more.items():
         if isinstance(value, Mapping):
-            add_up(total.setdefault(name, {}), value)
+            add_up(total.setdefault(name, {}), value, kind or name)
         elif isinstance(value, list):
             before = total.get(name, [])
-            total[name] = (before + [example for example in value if example not in before])[: _most(name)]
+            total[name] = (before + [example for example in value if example not in before])[: _most(kind or name)]
         else:
             total[name] = total.get(name, 0) + value
 
 
-def step(value: float) -> int:
-    """The number of the step of a histogram that a value falls into: even steps below 1, then by quarter octaves."""
-    if value < 1:
-        return max(0, int(value * _LINEAR))
-    return _LINEAR + int(_PER_OCTAVE * math.log2(value))
-
-
-def edges_and_counts(steps: Mapping[str, int]) -> dict[str, list[float]]:
-    """A histogram with the edges of its steps: one more edge than there are counts."""
-    first, last = min(map(int, steps)), max(map(int, steps))
-    edges = [n / _LINEAR if n < _LINEAR else 2 ** ((n - _LINEAR) / _PER_OCTAVE) for n in range(first, last + 2)]
+def edges_and_counts(bins: Mapping[str, int], edges: Sequence[float]) -> dict[str, list[float]]:
+    """What `histogram` counted, from the first bin that holds something to the last: one more edge than counts."""
+    numbers = range(min(map(int, bins)), max(map(int, bins)) + 1)
     return {
-        "edges": [round(edge, 3) for edge in edges],
-        "documents": [steps.get(str(n), 0) for n in range(first, last + 1)],
+        "edges": list(edges[numbers.start : numbers.stop + 1]),
+        "documents": [bins.get(str(number), 0) for number in numbers],
     }

@@ -112,11 +112,19 @@ class Preparation:
         evaluation = {source.path: names[source.path] for source in plan.evaluation}
         n_errors, most = 0, plan.data.max_errors if plan.data.on_error is OnError.skip else None
 
-        def done(part: DocumentsDone) -> None:
+        def count(n: int, last: UserError) -> None:
             nonlocal n_errors
-            n_errors += part.n_errors
-            if part.error and most is not None and n_errors > most:
-                raise too_many(part.error, most)
+            n_errors += n
+            if most is not None and n_errors > most:
+                raise too_many(last, most)
+
+        def found(job: DocumentsJob) -> None:
+            if errors := load(job.folder).get("errors"):
+                count(errors["count"], UserError(errors["examples"][-1], "input can be read", "correct it"))
+
+        def done(part: DocumentsDone) -> None:
+            if part.error:
+                count(part.n_errors, part.error)
 
         jobs = [
             DocumentsJob(
@@ -129,8 +137,7 @@ class Preparation:
             )
             for part in plan.parts
         ]
-        for job in self._each("documents", pool, make_documents, jobs, [part.n_bytes for part in plan.parts], done):
-            n_errors += load(job.folder).get("errors", {}).get("count", 0)
+        self._each("documents", pool, make_documents, jobs, [part.n_bytes for part in plan.parts], done, found)
         if path := plan.changed():
             raise UserError(f"{path}: changed while it was read", "input keeps still", "run the command again")
         return [job.folder for job in jobs]
@@ -196,7 +203,7 @@ class Preparation:
 
     def _nothing_left(self, kept: list[Kept]) -> UserError:
         stages = [load(part.documents).get("stages", {}) for part in kept]
-        n_read = sum(stage.get("read", {}).get("documents_in", 0) for stage in stages)
+        n_read = sum(stage.get("read", {}).get("documents_out", 0) for stage in stages)
         if not n_read:
             return no_text(self.plan.sources)
         reasons = sorted({reason for part in stages for stage in part.values() for reason in stage.get("reasons", {})})
@@ -253,19 +260,22 @@ class Preparation:
         jobs: Sequence[Job],
         sizes: Sequence[float],
         done: Callable[[Done], None] = lambda outcome: None,
-    ) -> list[Job]:
-        """Do the jobs whose results are not there yet. Returns those whose results were."""
+        found: Callable[[Job], None] = lambda job: None,
+    ) -> None:
+        """Do the jobs whose results are not there yet. done: called with what comes of each; found: with the others."""
         with self.display.stage(name, sum(sizes)) as stage:
-            found = [job for job in jobs if self.work.continued and is_whole(job.folder)]
-            stage.found(sum(sizes[job.number] for job in found))
-            there = {job.number for job in found}
+            there = set()
+            for job in jobs if self.work.continued else ():
+                if is_whole(job.folder):
+                    there.add(job.number)
+                    stage.found(sizes[job.number])
+                    found(job)
 
             def collect(outcome: Done) -> None:
                 stage.advance(sizes[outcome.number])
                 done(outcome)
 
             pool.run(work, [job for job in jobs if job.number not in there], collect)
-        return found
 
     def _set(
         self,

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bigtrain.data.pipeline.facts import STAGES, Facts, add_up, edges_and_counts, load
+from bigtrain.data.cleaning.scores import EDGES
+from bigtrain.data.pipeline.facts import LENGTHS, STAGES, Facts, add_up, edges_and_counts, load
 from bigtrain.data.pipeline.plan import Plan
 from bigtrain.data.split import PARTS
 
@@ -33,8 +34,10 @@ def statistics(
         "stages": [_stage(name, total["stages"]) for name in STAGES if name in total["stages"]],
         "sources": {name: _source(n, total.get("sources", {}).get(name, {})) for name, n in n_files.items()},
         "languages": _sorted(total.get("languages", {})),
-        "lengths": edges_and_counts(total["lengths"]) if "lengths" in total else _NO_HISTOGRAM,
-        "quality": {name: edges_and_counts(steps) for name, steps in _sorted(total.get("quality", {})).items()},
+        "lengths": edges_and_counts(total["lengths"], LENGTHS) if "lengths" in total else _NO_HISTOGRAM,
+        "quality": {
+            name: edges_and_counts(bins, EDGES[name]) for name, bins in _sorted(total.get("quality", {})).items()
+        },
         "edits": _sorted(total.get("edits", {})),
         "personal": _sorted(total.get("personal", {})),
         "duplicates": {"exact": 0, "near": 0, "paragraphs": 0, "examples": []} | found,

@@ -17,7 +17,7 @@ from bigtrain.data.dedup.paragraphs import paragraph_spans, without_paragraphs
 from bigtrain.data.dedup.resolve import Kind, Outcome
 from bigtrain.data.dedup.schema import DedupConfig
 from bigtrain.data.dedup.signatures import paragraph_ends
-from bigtrain.data.pipeline.facts import Tally, utf8_size
+from bigtrain.data.pipeline.facts import LENGTHS, Tally, utf8_size
 from bigtrain.data.pipeline.results import result
 from bigtrain.data.pipeline.store import Documents
 from bigtrain.data.schema import SplitBy, WordBoundaries
@@ -78,6 +78,7 @@ class Placed(NamedTuple):
     part: str
     text: str
     copies: int
+    begins: bool  # whether it is the first piece
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,9 @@ class Placing:
             if self.split.by is SplitBy.tail:
                 pieces = self.split.pieces(int(starts[row]), text)
             weight = self.weights[documents.sources[table["source"][row]]]
-            for number, piece in pieces:
+            for place, (number, piece) in enumerate(pieces):
                 copies = _copies(int(table["hash"][row]), weight) if PARTS[number] == TRAIN else 1
-                yield Placed(row, PARTS[number], piece, copies)
+                yield Placed(row, PARTS[number], piece, copies, place == 0)
 
 
 def _copies(number: int, weight: float) -> int:
@@ -183,15 +184,15 @@ def _add(writer: ShardWriter, batch: list[Placed], documents: Documents, tally: 
 def _count_split(tally: Tally, batch: list[Placed], documents: Documents) -> None:
     for placed in batch:
         row, n_bytes = documents.table[placed.row], utf8_size(placed.text)
-        tally.add("stages", "split", documents_in=1, bytes_in=n_bytes)
+        tally.add("stages", "split", documents_in=int(placed.begins), bytes_in=n_bytes)
         if not placed.copies:
             tally.add("stages", "split", "reasons", "weight", documents=1, bytes=n_bytes)
             continue
         tally.add("stages", "split", documents_out=placed.copies, bytes_out=placed.copies * n_bytes)
-        tally.add("sources", documents.sources[row["source"]], documents_kept=1, bytes_kept=n_bytes)
+        tally.add("sources", documents.sources[row["source"]], documents_kept=int(placed.begins), bytes_kept=n_bytes)
         if language := documents.languages[row["language"]]:
-            tally.add("languages", language, documents=1, bytes=n_bytes)
-        tally.histogram("lengths", value=len(placed.text))
+            tally.add("languages", language, documents=int(placed.begins), bytes=n_bytes)
+        tally.histogram("lengths", value=len(placed.text), edges=LENGTHS)
 
 
 def _count_duplicates(tally: Tally, dedup: DedupConfig, sizes: NDArray[np.int64], kinds: NDArray[np.uint8]) -> None:

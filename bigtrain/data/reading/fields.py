@@ -32,9 +32,7 @@ def text_at(row: dict[str, Any], field: str, where: str, key: str) -> str:
         value = "\n".join(value)
     if not isinstance(value, str):
         kind = "null" if value is None else f"a JSON {type(value).__name__}"
-        raise UserError(
-            f"{where}: field {field!r} is {kind}", "text is a JSON string", f"correct the row, or set {key}="
-        )
+        raise UserError(f"{where}: field {field!r} is {kind}", "text is a string", f"correct the row, or set {key}=")
     with contextlib.suppress(UnicodeEncodeError):
         value.encode("utf-8")
         return value

@@ -187,7 +187,9 @@ def _parquet(part: Part) -> Iterator[Any]:
             else:
                 raw = stack.enter_context(files.opened(part.path))
             yield stack.enter_context(parquet.ParquetFile(raw, pre_buffer=False, buffer_size=_BUFFER))
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, OSError) as error:  # damaged pages are an OSError without a number
+            if getattr(error, "errno", None) is not None:
+                raise
             raise UserError(
                 f"{part.path}: {str(error).splitlines()[0]}",
                 "a parquet file can be read to its end",

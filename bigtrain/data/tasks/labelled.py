@@ -46,7 +46,7 @@ class LabelledRows(Rows):
         return len(self.ids)
 
     def batch(self, index: np.ndarray, epoch: np.ndarray | None = None) -> Batch:
-        """The rows `index` (N,): tokens (N, T) with T the longest of them or a bit more, lengths (N,), labels (N,)."""
+        """The rows `index` (N,): tokens (N, T) with T the longest of them or a bit more; lengths, labels, rows (N,)."""
         rows = [self.ids[i] for i in index]
         lengths = np.array([len(row) for row in rows])
         longest = int(lengths.max())
@@ -59,6 +59,7 @@ class LabelledRows(Rows):
             "tokens": torch.from_numpy(tokens),
             "lengths": torch.from_numpy(lengths),
             "labels": torch.from_numpy(self.labels[index]),
+            "rows": torch.from_numpy(index),
         }
 
     def batches(self, batch_rows: int) -> LabelledBatches:
@@ -70,7 +71,7 @@ class LabelledBatches(Sequence[Batch]):
     """All rows in batches, rows of like length together: less padding, and sums do not depend on the order."""
 
     def __init__(self, rows: LabelledRows, batch_rows: int) -> None:
-        self.rows = rows
+        self.rows, self.n_rows = rows, len(rows)
         order = np.argsort([len(ids) for ids in rows.ids], kind="stable")
         self.parts = [order[start : start + batch_rows] for start in range(0, len(order), batch_rows)]
 

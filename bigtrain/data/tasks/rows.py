@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def numbers(self, labels: list[str]) -> list[int]:
+    def numbers(self, labels: Sequence[str]) -> list[int]:
         """The place of each label in `labels`. Raises UserError, with file and line, for one that is not there."""
         places = {label: place for place, label in enumerate(labels)}
         for line, label in zip(self.lines, self.labels, strict=True):

@@ -2,7 +2,7 @@
 
 import random
 
-from bigtrain.data.pipeline.facts import Tally, add_up, edges_and_counts, step
+from bigtrain.data.pipeline.facts import LENGTHS, Tally, add_up, edges_and_counts
 
 
 def tally(values: list[float]) -> Tally:
@@ -12,7 +12,7 @@ def tally(values: list[float]) -> Tally:
         if value < 0.3:
             one.dropped("clean", "small", 10)
             one.example("stages", "clean", "reasons", "small", "examples", example={"text": str(value)})
-        one.histogram("quality", "value", value=value)
+        one.histogram("quality", "value", value=value, edges=(0, 1, 2, 3))
     return one
 
 
@@ -32,20 +32,23 @@ def test_the_sum_does_not_depend_on_the_division() -> None:
     assert whole["stages"]["read"] == {"documents_in": 300, "documents_out": 300, "bytes_in": 3000, "bytes_out": 3000}
 
 
-def test_every_value_falls_between_the_edges_of_its_step() -> None:
+def test_every_value_falls_between_the_edges_of_its_bin() -> None:
     draw = random.Random(1)
-    values = [draw.random() for _ in range(200)] + [draw.random() * 10 ** draw.randrange(7) for _ in range(200)]
-    for value in [*values, 0.0, 0.05, 0.95, 1.0, 2.0, 1024.0]:
-        found = edges_and_counts({str(step(value)): 3})
+    for value in [*(draw.random() * 10 ** draw.randrange(7) for _ in range(200)), 0, 1, 2, 1024]:
+        one = Tally()
+        one.histogram("lengths", value=value, edges=LENGTHS)
+        found = edges_and_counts(one.facts["lengths"], LENGTHS)
         low, high = found["edges"]
-        assert low <= value + 5e-4
-        assert value < high + 5e-4
-        assert found["documents"] == [3]
+        assert low <= value < high
+        assert found["documents"] == [1]
 
 
-def test_a_histogram_has_every_step_between_the_first_and_the_last() -> None:
-    found = edges_and_counts({"3": 5, "0": 1})
-    assert found == {"edges": [0.0, 0.05, 0.1, 0.15, 0.2], "documents": [1, 0, 0, 5]}
+def test_a_histogram_has_every_bin_between_the_first_and_the_last_and_what_lies_outside_in_these() -> None:
+    one, edges = Tally(), (0.0, 0.5, 1.0, 2.0, 4.0)
+    for value in (-3, 0.1, 0.6, 5, 4):
+        one.histogram("quality", value=value, edges=edges)
+    assert edges_and_counts(one.facts["quality"], edges) == {"edges": list(edges), "documents": [2, 1, 0, 2]}
+    assert edges_and_counts({"2": 7}, edges) == {"edges": [1.0, 2.0], "documents": [7]}
 
 
 def test_few_examples_are_kept_and_none_twice() -> None:

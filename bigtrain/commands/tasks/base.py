@@ -1,9 +1,9 @@
-"""What a verb brings to the training it shares with the other, and the arithmetic of its batches."""
+"""What a task brings to training and to evaluation, and the arithmetic of its batches."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,18 +13,24 @@ from bigtrain.data.schema import SOURCES, DataConfig
 from bigtrain.errors import UserError
 from bigtrain.log import log
 from bigtrain.parallel.schema import Reduction
+from bigtrain.training.schedules import PlateauConfig, Schedule
 from bigtrain.training.schema import TrainConfig
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from bigtrain.data.loader import Rows
-    from bigtrain.evaluation.evaluator import Part
+    from bigtrain.evaluation.evaluator import Batches, Part
     from bigtrain.models.base import Model
+    from bigtrain.models.huggingface import ModelFolder
     from bigtrain.objectives.base import Objective
     from bigtrain.parallel.placement import Placement
+    from bigtrain.schema import EvaluateConfig
     from bigtrain.tokenizer import Tokenizer
     from bigtrain.training.plan import State
 
 DEFAULT_BATCH_ROWS = 32
+TOKENS_AT_ONCE = 8192  # of an evaluation, where its rows are not given: 1.6 GB of logits with a vocabulary of 50,000
 
 
 @dataclass
@@ -37,10 +43,21 @@ class Task:
     rows: Rows
     validation: Callable[[int], Sequence[Part]]  # rows of a batch -> the validation data
     tokenizer: Tokenizer
-    labels: list[str]
     fingerprint: str | dict[str, Any]  # of the data, or of its parts by name
     seq_len: int
     batch_rows: int
+
+
+@dataclass
+class Measurement:
+    """What `evaluate` computes, and how much of it there is: `{"tokens": n}` or `{"rows": n}`."""
+
+    objective: Objective
+    batches: Batches
+    size: dict[str, int]
+    # Of the sums: what was predicted for each row, and sections of the report.
+    predictions: Callable[[dict[str, NDArray[Any]]], Iterator[dict[str, Any]]] | None = None
+    sections: Callable[[dict[str, NDArray[Any]]], list[str]] | None = None
 
 
 # The last argument is the model folder of the checkpoint that the run continues from: it stands in for `init_from`,
@@ -73,6 +90,15 @@ def row_length(train: TrainConfig, model: Model) -> int:
             f"choose train.seq_len={longest} or less, or a larger model.max_seq_len for a new model",
         )
     return train.seq_len or longest
+
+
+def window_length(config: EvaluateConfig, source: ModelFolder) -> int:
+    """`evals.seq_len`, or the longest the model is made for. Raises UserError when it is longer than that."""
+    longest = source.config.max_seq_len
+    if config.evals.seq_len is not None and config.evals.seq_len > longest:
+        given = f"evals.seq_len={config.evals.seq_len} with a model of max_seq_len={longest}"
+        raise UserError(given, "a window is as long as the model is made for at most", f"choose {longest} or less")
+    return config.evals.seq_len or longest
 
 
 def batch_rows(train: TrainConfig, seq_len: int) -> int:
@@ -131,6 +157,30 @@ def check_patience(train: TrainConfig, validation: Sequence[Part]) -> None:
             f"train.patience_evals={train.patience_evals} without validation data",
             "a run stops early by a metric of its validation data",
             "hold some out (data.validation_fraction=, data.validation=), or leave train.patience_evals out",
+        )
+
+
+def check_plateau(train: TrainConfig, schedule: Schedule, validation: Sequence[Part]) -> None:
+    """Raises UserError for a rate that waits for evaluations which never come, or which end the run."""
+    if not isinstance(schedule, PlateauConfig):
+        return
+    if not len(validation):
+        raise UserError(
+            "schedule=plateau without validation data",
+            "the rate falls when train.metric, measured on validation data, stops getting better",
+            "hold some out (data.validation_fraction=, data.validation=), or choose another schedule=",
+        )
+    if train.eval_every_steps is None:
+        raise UserError(
+            "schedule=plateau with train.eval_every_steps=null",
+            "the rate falls when evaluations stop bringing a better train.metric",
+            "give train.eval_every_steps=, or choose another schedule=",
+        )
+    if train.patience_evals is not None and train.patience_evals <= schedule.patience_evals:
+        raise UserError(
+            f"train.patience_evals={train.patience_evals} with schedule.patience_evals={schedule.patience_evals}",
+            "the run would stop before its rate ever falls",
+            f"give train.patience_evals={2 * schedule.patience_evals}, or more",
         )
 
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
-from bigtrain.commands.task import Task, batch_rows, row_length
-from bigtrain.commands.text import check_vocabulary, validation_parts
+from bigtrain.commands.tasks.base import (
+    TOKENS_AT_ONCE,
+    Measurement,
+    Task,
+    batch_rows,
+    refuse_unread,
+    row_length,
+    window_length,
+)
+from bigtrain.commands.tasks.text import check_vocabulary, measured_split, validation_parts
 from bigtrain.data.frame import Frame
 from bigtrain.data.masked_rows import MaskedRows
 from bigtrain.data.masking import Masker
@@ -18,9 +24,12 @@ from bigtrain.objectives.masked import Masked
 from bigtrain.objectives.schema import MaskUnit
 
 if TYPE_CHECKING:
+    from bigtrain.config import Loaded
     from bigtrain.data.mixture import PreparedSets
-    from bigtrain.evaluation.schema import EvalsConfig
     from bigtrain.models.base import Model, ModelConfig
+    from bigtrain.models.huggingface import ModelFolder
+    from bigtrain.parallel.placement import Placement
+    from bigtrain.schema import EvaluateConfig
     from bigtrain.tokenizer import Tokenizer
 
 
@@ -63,7 +72,6 @@ def masked_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
             ),
         ),
         tokenizer=tokenizer,
-        labels=[],
         fingerprint=data.fingerprint,
         seq_len=seq_len,
         batch_rows=batch_rows(train, seq_len),
@@ -85,10 +93,13 @@ def frame_of(config: ModelConfig, tokenizer: Tokenizer, given: str, seq_len: int
     return frame
 
 
-def measured(
-    config: ModelConfig, tokenizer: Tokenizer, tokens: NDArray[Any], evals: EvalsConfig, seq_len: int, batch_rows: int
-) -> tuple[Masked, MaskedWindows]:
-    """How well hidden tokens of a stream are guessed, and the batches that say it."""
-    frame = frame_of(config, tokenizer, f"evals.seq_len={seq_len}", seq_len)
-    windows = MaskedWindows(tokens, seq_len, batch_rows, frame, Masker(tokenizer), alone=evals.alone_tokens)
-    return Masked(alone=windows.n_alone > 0), windows
+def masked_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, placement: Placement) -> Measurement:
+    """Windows with hidden tokens, and some of the tokens hidden one at a time."""
+    config: EvaluateConfig = loaded.config
+    refuse_unread(loaded, ["evals.stride"], "checkpoint= of an encoder", "its windows do not overlap")
+    _, split = measured_split(loaded, tokenizer, placement)
+    tokens, seq_len = split.tokens[: config.evals.max_tokens], window_length(config, source)
+    rows = config.evals.batch_rows or max(1, TOKENS_AT_ONCE // seq_len)
+    frame = frame_of(source.config, tokenizer, f"evals.seq_len={seq_len}", seq_len)
+    windows = MaskedWindows(tokens, seq_len, rows, frame, Masker(tokenizer), alone=config.evals.alone_tokens)
+    return Measurement(Masked(alone=windows.n_alone > 0), windows, {"tokens": len(tokens)})

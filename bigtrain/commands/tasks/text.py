@@ -1,4 +1,4 @@
-"""Prepared text and next-token prediction on it: the same for `pretrain` and `finetune`."""
+"""Prepared text and next-token prediction on it: the same for `pretrain`, `finetune` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -9,23 +9,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bigtrain.commands.task import Task, batch_rows, row_length
+from bigtrain.commands.tasks.base import (
+    TOKENS_AT_ONCE,
+    Measurement,
+    Task,
+    batch_rows,
+    refuse_raw_settings,
+    refuse_unread,
+    row_length,
+    window_length,
+)
+from bigtrain.config import Loaded
 from bigtrain.data.mixture import PreparedSets
 from bigtrain.data.pipeline import prepared
-from bigtrain.data.schema import AutoTokenizerConfig
+from bigtrain.data.schema import AutoTokenizerConfig, SplitBy
+from bigtrain.data.split import PARTS
 from bigtrain.errors import UserError
 from bigtrain.evaluation.evaluator import Batches, Part
 from bigtrain.evaluation.windows import Windows
 from bigtrain.models.families import on_meta
-from bigtrain.models.huggingface import read_folder
+from bigtrain.models.huggingface import ModelFolder, read_folder
 from bigtrain.models.vocabulary import resized
 from bigtrain.objectives.causal import Causal
 
 if TYPE_CHECKING:
     from bigtrain.data.schema import DataConfig, TokenizerConfig
-    from bigtrain.data.shards import TokenSplit
+    from bigtrain.data.shards import PreparedSet, TokenSplit
     from bigtrain.models.base import Model
     from bigtrain.parallel.placement import Placement
+    from bigtrain.schema import EvaluateConfig
     from bigtrain.tokenizer import Tokenizer
     from bigtrain.training.schema import TrainConfig
 
@@ -59,11 +71,11 @@ def continued_task(
     other = resize and bool(config.data.path or config.data.sets or not auto)
     data = placement.lead_first(lambda: prepared_sets(config.data, tokenizer_config, None if other else own))
     shape = resized(source.config, data.tokenizer()) if resize else source.config
-    if source.labels:
+    if not source.output.language:
         raise UserError(
-            f"objective={config.objective.name} with init_from={config.init_from}, a classifier",
-            "its head is for labels, not for tokens",
-            "start from the model that the classifier was made of",
+            f"objective={config.objective.name} with init_from={config.init_from}, {source.output}",
+            "its head gives no tokens",
+            "start from the model that it was made of",
         )
     return task(config, on_meta(shape), data, init_from=folder)
 
@@ -93,7 +105,6 @@ def causal_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
             ),
         ),
         tokenizer=tokenizer,
-        labels=[],
         fingerprint=data.fingerprint,
         seq_len=seq_len,
         batch_rows=batch_rows(train, seq_len),
@@ -154,3 +165,41 @@ def token_bytes(tokenizer: Tokenizer, splits: Sequence[TokenSplit]) -> np.ndarra
     if exact is not None:
         return exact
     return np.full(tokenizer.vocab_size, sum(split.n_bytes for split in splits) / max(1, sum(map(len, splits))))
+
+
+def measured_split(loaded: Loaded, tokenizer: Tokenizer, placement: Placement) -> tuple[PreparedSet, TokenSplit]:
+    """The text that a language model is measured on: raw files as a whole, or a part of a prepared set."""
+    config: EvaluateConfig = loaded.config
+    kind = "checkpoint= of a language model"
+    refuse_unread(loaded, ["data.label_field", "data.pair_field"], kind, "it has no labels")
+    data, part = config.data, config.data.split
+    if part not in PARTS:
+        raise UserError(f"data.split={part}", f"a prepared set has the parts {', '.join(PARTS)}", "name one of them")
+    refuse_raw_settings(loaded)
+    if data.files or data.sources:
+        keys = [f"data.{name}" for name in ("split", "validation_fraction", "test_fraction", "split_by", "group_field")]
+        refuse_unread(loaded, keys, "raw text", "all of it is measured")
+        data = dataclasses.replace(data, validation_fraction=0.0, test_fraction=0.0, split_by=SplitBy.document)
+        part = "train"
+    found = placement.lead_first(lambda: prepared(data, AutoTokenizerConfig(), tokenizer))
+    split = found.split(part)
+    if len(split) < 2:
+        where = data.path or data.builtin or ", ".join([*data.files, *data.sources])
+        raise UserError(
+            f"the {part} part (data.split={part}) of {where}: {len(split)} tokens",
+            "one token predicts the next",
+            "name more text, or another part",
+        )
+    return found, split
+
+
+def text_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, placement: Placement) -> Measurement:
+    """Windows that overlap, so that every token is predicted once."""
+    config: EvaluateConfig = loaded.config
+    found, split = measured_split(loaded, tokenizer, placement)
+    tokens = split.tokens if config.evals.max_tokens is None else split.tokens[: config.evals.max_tokens + 1]
+    seq_len = window_length(config, source)
+    rows = config.evals.batch_rows or max(1, TOKENS_AT_ONCE // seq_len)
+    windows = Windows(tokens, seq_len, config.evals.stride or max(1, seq_len // 2), rows)
+    objective = Causal(token_bytes=token_bytes(found.tokenizer(), [split]))
+    return Measurement(objective, windows, {"tokens": len(tokens) - 1})

@@ -1,0 +1,48 @@
+"""What all tasks on rows of files share, whatever is learned from the rows."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bigtrain.commands.tasks.base import TOKENS_AT_ONCE, refuse_unread
+from bigtrain.config import Loaded
+from bigtrain.errors import UserError
+
+if TYPE_CHECKING:
+    from bigtrain.models.huggingface import ModelFolder
+    from bigtrain.schema import EvaluateConfig, FinetuneConfig
+
+_TEXT = ("data.files", "data.path", "data.builtin")
+_UNREAD_IN_EVALUATION = ("data.path", "data.builtin", "data.split", "data.split_by", "evals.stride")
+
+
+def check_rows(loaded: Loaded) -> None:
+    """Raises UserError where a fine-tuning task on rows names text, or no rows."""
+    config: FinetuneConfig = loaded.config
+    given, rule = f"objective={config.objective.name}", "it reads the rows of a file"
+    raw = [*_TEXT, *sorted(key for key in loaded.named if key.startswith(("data.sets.", "data.sources.")))]
+    refuse_unread(loaded, raw, given, rule, "data.train= and data.validation=")
+    refuse_unread(loaded, ["train.isolate_documents"], given, rule)
+    if not config.data.train:
+        raise UserError(f"{given} without data.train=", "it learns from the rows of a file", "give data.train=FILE")
+
+
+def measured_files(loaded: Loaded, source: ModelFolder) -> list[Path]:
+    """The files that a checkpoint for rows is measured on. Raises UserError for keys that say something else."""
+    config: EvaluateConfig = loaded.config
+    kind = f"checkpoint= of {source.output}"
+    refuse_unread(loaded, _UNREAD_IN_EVALUATION, kind, "it is measured on the rows of data.files=[FILE,...]")
+    return [Path(path) for given in config.data.files for path in sorted(glob.glob(given)) or [given]]  # noqa: PTH207
+
+
+def rows_at_once(config: EvaluateConfig, longest: int) -> int:
+    """Rows of a batch of an evaluation, of which the longest has so many tokens."""
+    return config.evals.batch_rows or max(1, TOKENS_AT_ONCE // longest)
+
+
+def fingerprint(*contents: Any) -> str:
+    """Of rows as they were read: what a run must find again when it continues."""
+    return hashlib.sha256(repr(contents).encode()).hexdigest()
