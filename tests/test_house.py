@@ -22,7 +22,7 @@ FLOORS = {
     "parallel": 4,
     "objectives": 3,
     "models": 2,
-    **dict.fromkeys(("data", "tokenizer"), 1),
+    **dict.fromkeys(("data", "tokenizer", "metrics"), 1),
     **dict.fromkeys(("environment", "errors", "log", "storage", "options", "units", "__init__"), 0),
 }
 # Modules that the command line reads before anything heavy. A room's schema may be imported from any floor.

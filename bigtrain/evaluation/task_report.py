@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bigtrain.evaluation.bars import histogram
-from bigtrain.evaluation.metrics.classification import calibration_error, per_class, reliability
+from bigtrain.metrics.classification import calibration_error, per_class, reliability
 from bigtrain.evaluation.page import Number, cut, figures, section, table
 from bigtrain.evaluation.svg import Series, chart, heat_map
 from bigtrain.storage import write_bytes

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bigtrain.evaluation.metrics import ranking
-from bigtrain.evaluation.metrics.classification import averages
+from bigtrain.metrics import ranking
+from bigtrain.metrics.classification import averages
 
 DEFAULT_THRESHOLD = 0.5
 

@@ -8,9 +8,9 @@ import re
 import pytest
 
 from bigtrain.errors import UserError
-from bigtrain.evaluation.metrics.answers import exact_match, squad_scores
-from bigtrain.evaluation.metrics.spans import span_scores, spans_of, spans_per_type
-from bigtrain.evaluation.metrics.text import bleu, chrf, rouge_l
+from bigtrain.metrics.answers import exact_match, squad_scores
+from bigtrain.metrics.spans import span_scores, spans_of, spans_per_type
+from bigtrain.metrics.text import bleu, chrf, rouge_l
 
 # ---- spans
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bigtrain.evaluation.metrics.ranking import ranks
+from bigtrain.metrics.ranking import ranks
 
 
 def regression(predictions: np.ndarray, targets: np.ndarray) -> dict[str, float]:

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from bigtrain.evaluation.metrics.classification import (
+from bigtrain.metrics.classification import (
     classification,
     confusion_matrix,
     confusion_scores,
     per_class,
     reliability,
 )
-from bigtrain.evaluation.metrics.multi_label import multi_label, tuned_thresholds
-from bigtrain.evaluation.metrics.ranking import average_precision, ranks, roc_auc
-from bigtrain.evaluation.metrics.regression import regression
+from bigtrain.metrics.multi_label import multi_label, tuned_thresholds
+from bigtrain.metrics.ranking import average_precision, ranks, roc_auc
+from bigtrain.metrics.regression import regression
 
 sklearn = pytest.importorskip("sklearn.metrics")
 stats = pytest.importorskip("scipy.stats")

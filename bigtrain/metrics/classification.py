@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bigtrain.evaluation.metrics import ranking
+from bigtrain.metrics import ranking
 
 CALIBRATION_BINS = 15  # of Guo et al. 2017
 
