@@ -214,7 +214,11 @@ def _verb(
 
         lines = [*lines, *(f"{key}={overrides.quoted(text)}" for key, text in (texts or {}).items())]
         jobs = sweep.sweep(verb, lines, config_name, config_dir, options.words(nproc=True))
-        _emit(jobs, options.as_json, sweep.show)
+        summary = sweep.over_seeds(jobs) if verb in ("pretrain", "finetune") and not options.dry_run else []
+        document = {"jobs": jobs, "summary": summary} if summary else jobs
+        _emit(document, options.as_json, lambda _: sweep.show(jobs, summary))
+        if summary:
+            sweep.write_summary(jobs, summary)
         return int(any(job["exit_code"] for job in jobs))
     loaded = config.load(verb, lines, config_name, config_dir, texts=texts)
     if options.print_config:

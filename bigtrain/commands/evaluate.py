@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from bigtrain import environment
 from bigtrain.commands.tasks.base import Measurement
 from bigtrain.commands.tasks.classify import classify_measurement
@@ -15,8 +17,9 @@ from bigtrain.commands.tasks.text import text_measurement
 from bigtrain.config import Loaded, to_yaml
 from bigtrain.errors import GateMissed, UserError
 from bigtrain.evaluation import gates
-from bigtrain.evaluation.evaluator import evaluate
+from bigtrain.evaluation.evaluator import totals
 from bigtrain.evaluation.report import write_report
+from bigtrain.evaluation.task_report import write_predictions
 from bigtrain.models.base import n_parameters
 from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.families import on_meta
@@ -48,14 +51,15 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
     apply(model, compile=config.device.compile)
     began = time.perf_counter()
     with lost_peers_are_an_error(placement):
-        metrics = evaluate(model, measurement.objective, measurement.batches, placement)
-    assert metrics is not None  # nobody asks it to stop
+        sums = totals(model, measurement.objective, measurement.batches, placement)
+    assert sums is not None  # nobody asks it to stop
+    metrics = measurement.objective.metrics(sums)
     result: dict[str, Any] = {**metrics, **measurement.size, "seconds": round(time.perf_counter() - began, 3)}
     result |= {"checkpoint": str(source.folder), "device": str(placement.device)}
     if bounds:
         result["missed"] = [missed for bound in bounds if (missed := bound.missed(metrics))]
     if config.output and placement.leads:
-        _write(Path(config.output), loaded, result)
+        _write(Path(config.output), loaded, result, measurement, sums)
     return result
 
 
@@ -99,8 +103,12 @@ def _make_folder(path: Path) -> None:
         ) from None
 
 
-def _write(folder: Path, loaded: Loaded, result: dict[str, Any]) -> None:
+def _write(
+    folder: Path, loaded: Loaded, result: dict[str, Any], measurement: Measurement, sums: dict[str, NDArray[Any]]
+) -> None:
     write_json(folder / "metrics.json", result)
+    if measurement.predictions:
+        write_predictions(folder / "predictions.jsonl", measurement.predictions(sums))
     write_report(
         folder / "report.html",
         title=f"Evaluation of {Path(loaded.config.checkpoint).name}",
@@ -109,4 +117,5 @@ def _write(folder: Path, loaded: Loaded, result: dict[str, Any]) -> None:
         metrics=[],
         samples=[],
         result=result,
+        sections=measurement.sections(sums) if measurement.sections else (),
     )

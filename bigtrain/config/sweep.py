@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import functools
 import json
+import math
+import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +24,9 @@ from bigtrain.config.loading import check_option, check_recipe, key_type
 from bigtrain.config.overrides import Override
 from bigtrain.errors import GateMissed, Stopped, UserError
 from bigtrain.log import log
+from bigtrain.storage import write_json
+
+Job = dict[str, Any]  # `overrides`, `folder`, `exit_code`, `result` (None where it failed)
 
 # The key that gives a job its folder; one job of `generate` prints its text.
 _PLACE = {"prepare": "output", "pretrain": "run.dir", "finetune": "run.dir", "evaluate": "output"}
@@ -32,11 +38,10 @@ def sweep(
     config_name: str | None = None,
     config_dir: str | Path | None = None,
     options: Sequence[str] = (),
-) -> list[dict[str, Any]]:
+) -> list[Job]:
     """Run a verb once for each combination of the swept values; options are handed on to each job.
 
-    Returns for each job `overrides`, `folder`, `exit_code` and `result` (None where it failed). Raises UserError, and
-    Stopped after the running job has been told to stop.
+    Raises UserError, and Stopped after the running job has been told to stop.
     """
     from hydra._internal.hydra import Hydra
     from hydra._internal.utils import create_config_search_path
@@ -107,7 +112,7 @@ def _plain_choices(text: str) -> list[str]:
     return [option.strip() for option in inner.split(",")]
 
 
-def _job(verb: str, options: list[str], config: Any) -> dict[str, Any]:
+def _job(verb: str, options: list[str], config: Any) -> Job:
     """One job of the sweep. A stop is raised as KeyboardInterrupt: Hydra takes an Exception for a failed job."""
     from hydra.core.hydra_config import HydraConfig
 
@@ -136,13 +141,69 @@ def _child(command: list[str]) -> tuple[int, str]:
     return child.returncode, output
 
 
-def show(jobs: list[dict[str, Any]]) -> None:
-    """One line a job: exit code, the first metric, and what is not the same in all jobs."""
-    rows = [("exit", "result", "settings", "folder")]
+def over_seeds(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Metrics in the mean over seeds, for each setting of the other keys; nothing where no setting has two results.
+
+    Each has its `overrides`, the `seeds` with a result, the number of `failed` ones, and `metrics`: of every number in
+    the results, by name, its `mean`, its sample standard `deviation` (n - 1; None for one value), and in how many `runs`
+    it is finite.
+    """
+    settings: dict[tuple[str, ...], dict[str, Job]] = {}
+    for job in jobs:
+        seed = next((line for line in job["overrides"] if line.startswith("seed=")), None)
+        if seed is not None:
+            others = tuple(line for line in job["overrides"] if line != seed)
+            settings.setdefault(others, {})[seed.removeprefix("seed=")] = job
+    found = [_setting(others, by_seed) for others, by_seed in settings.items()]
+    return found if any(len(one["seeds"]) > 1 for one in found) else []
+
+
+def write_summary(jobs: Sequence[Job], summary: Sequence[dict[str, Any]]) -> None:
+    """Write what `over_seeds` found into the folder of the sweep, which holds those of its jobs."""
+    write_json(Path(os.path.commonpath([job["folder"] for job in jobs])) / "summary.json", summary)
+
+
+def _setting(others: tuple[str, ...], by_seed: dict[str, Job]) -> dict[str, Any]:
+    results = {seed: job["result"] for seed, job in by_seed.items() if job["result"]}
+    names = dict.fromkeys(name for result in results.values() for name in result)
+    columns = {name: [result[name] for result in results.values() if _is_number(result.get(name))] for name in names}
+    return {
+        "overrides": list(others),
+        "seeds": list(results),
+        "failed": len(by_seed) - len(results),
+        "metrics": {name: _described(values) for name, values in columns.items() if values},
+    }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _described(values: list[float]) -> dict[str, float | int | None]:
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "deviation": deviation, "runs": len(values)}
+
+
+def show(jobs: Sequence[Job], summary: Sequence[dict[str, Any]] = ()) -> None:
+    """One line a job: exit code, the first metric, what is not the same in all jobs. Below, what `over_seeds` found."""
     everywhere = set.intersection(*(set(job["overrides"]) for job in jobs)) if len(jobs) > 1 else set()
+    rows: list[tuple[str, ...]] = [("exit", "result", "settings", "folder")]
     for job in jobs:
         settings = " ".join(line for line in job["overrides"] if line not in everywhere)
         rows.append((str(job["exit_code"]), _headline(job["result"] or {}), settings, job["folder"]))
+    _print(rows)
+    if summary:
+        print()
+        rows = [("metric", "mean", "deviation", "runs", "settings")]
+        for one in summary:
+            settings = " ".join(line for line in one["overrides"] if line not in everywhere)
+            for name, found in one["metrics"].items():
+                deviation = "-" if found["deviation"] is None else f"{found['deviation']:.3g}"
+                rows.append((name, f"{found['mean']:.6g}", deviation, str(found["runs"]), settings))
+        _print(rows)
+
+
+def _print(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -40,18 +40,6 @@ class Part:
     weight: float = 1.0
 
 
-def evaluate(
-    model: Model,
-    objective: Objective,
-    batches: Batches,
-    placement: Placement,
-    should_stop: Callable[[], bool] | None = None,
-) -> dict[str, float] | None:
-    """Metrics of `model` over `batches`; see `totals`."""
-    sums = totals(model, objective, batches, placement, should_stop)
-    return None if sums is None else objective.metrics(sums)
-
-
 def evaluate_parts(
     model: Model,
     objective: Objective,

@@ -213,7 +213,7 @@ def heat_map(identifier: str, title: str, names: Sequence[str], counts: np.ndarr
     Made for up to 20 names.
     """
     short = [_shortened(name) for name in names]
-    left = 16 + round(LETTER * max(map(_letters, short)))
+    left = 16 + round(LETTER * max(map(_letters, ["truth", *short])))
     width = 480 if len(names) <= 6 else 800
     cell = min(CELL_WIDTH, (width - left - RIGHT) / len(names))
     upright = max(map(_letters, short)) * LETTER > cell - 6

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from bigtrain.evaluation.bars import histogram
-from bigtrain.metrics.classification import calibration_error, per_class, reliability
 from bigtrain.evaluation.page import Number, cut, figures, section, table
 from bigtrain.evaluation.svg import Series, chart, heat_map
+from bigtrain.metrics.classification import calibration_error, per_class, reliability
 from bigtrain.storage import write_bytes
 
 MOST_DRAWN = 20  # labels: a picture of more cannot be read
@@ -24,7 +24,7 @@ def labels_section(labels: Sequence[str], confusion: np.ndarray) -> str:
     """Precision, recall, F1 and support of each label, and what is taken for what.
 
     confusion: (C, C) counts, truth by prediction. Up to 20 labels stand in their order, with the matrix as a picture;
-    of more the worst come first, with the pairs that are confused most as a table.
+    of more the worst come first, below a table of the pairs that are confused most.
     """
     measured = per_class(confusion)
     order = np.arange(len(labels))
@@ -34,7 +34,7 @@ def labels_section(labels: Sequence[str], confusion: np.ndarray) -> str:
     rows = [(labels[i], *(values[i] for values in scores), int(measured["support"][i])) for i in order.tolist()]
     content = table(("label", "precision", "recall", "F1", "rows"), rows)
     if len(labels) > MOST_DRAWN:
-        return section("Labels", f"{content}\n{_confused_pairs(labels, confusion)}")
+        return section("Labels", _confused_pairs(labels, confusion) + content)
     picture = heat_map("confusion", "Confusion matrix", labels, confusion)
     return section("Labels", figures([("Confusion matrix", picture, len(labels) > 6)]) + content)
 
@@ -49,7 +49,7 @@ def _confused_pairs(labels: Sequence[str], confusion: np.ndarray) -> str:
         if wrong[i, j]
     ]
     found = table(("truth", "prediction", "rows", "share of the truth"), rows)
-    return f"<h3>Confused most</h3>{found}" if found else ""
+    return f"<h3>Confused most</h3>{found}<h3>All labels</h3>" if found else ""
 
 
 def calibration_section(probabilities: np.ndarray, labels: np.ndarray) -> str:

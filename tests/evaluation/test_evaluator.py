@@ -6,10 +6,11 @@ import threading
 import numpy as np
 import pytest
 import torch
+from measured import evaluate
 from torch import nn
 
 from bigtrain.errors import UserError
-from bigtrain.evaluation.evaluator import Part, evaluate, evaluate_parts
+from bigtrain.evaluation.evaluator import Part, evaluate_parts
 from bigtrain.parallel.placement import Placement
 from bigtrain.parallel.schema import Precision
 

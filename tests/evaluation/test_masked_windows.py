@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from encoders import encoder, wordpiece
+from measured import evaluate
 
 from bigtrain.data.frame import Frame
 from bigtrain.data.loader import IGNORED
 from bigtrain.data.masking import Masker
 from bigtrain.errors import UserError
-from bigtrain.evaluation.evaluator import evaluate
 from bigtrain.evaluation.masked_windows import MaskedWindows
 from bigtrain.objectives.masked import Masked
 from bigtrain.parallel.placement import Placement
