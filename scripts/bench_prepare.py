@@ -5,10 +5,10 @@
     .venv/bin/python scripts/bench_prepare.py pipeline FILES... --mb 20 [--datatrove /other/venv/bin/python]
     .venv/bin/python scripts/bench_prepare.py grow FILES... --gb 1 2 5
 
-FILES are plain texts with blank lines between paragraphs. `encode` and `pipeline` cut them into documents of a few
-kilobytes, each paragraph once; `grow` draws paragraphs at random, so that some documents share much. Contestants
-alternate, each in a new process; ratios are of medians. Memory is that of all processes together, sampled; where other
-work shares the cores, `--clock cpu_seconds` is the honest one.
+FILES are plain texts with blank lines between paragraphs. `encode` cuts them into documents of a few kilobytes, each
+paragraph once; the others draw paragraphs at random, and some documents share much. Contestants alternate, each in a
+new process; ratios are of medians. Memory is that of all processes together, sampled. Where other work shares the
+cores, `--clock cpu_seconds` is the honest one.
 """
 
 import argparse
@@ -198,9 +198,9 @@ def pipeline(given: argparse.Namespace, work: Path) -> None:
     """clean=web, exact and near duplicates, pii=mask, tokens."""
     folder, tokenizer = work / "in", work / "tokenizer"
     folder.mkdir()
-    texts = list(documents(paragraphs(given.files)))
-    for part in range(given.workers):  # datatrove shares out files
-        write_corpus(folder / f"{part}.jsonl", iter(texts[part :: given.workers]), given.mb * 1e6 / given.workers)
+    parts = paragraphs(given.files)
+    for number in range(given.workers):  # datatrove shares out files
+        write_corpus(folder / f"{number}.jsonl", mixed(parts, number), given.mb * 1e6 / given.workers)
     n_bytes = sum(path.stat().st_size for path in folder.iterdir())
     train_tokenizer(tokenizer, folder / "0.jsonl")
     rates: dict[str, list[float]] = {}

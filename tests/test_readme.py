@@ -31,7 +31,7 @@ PAGES = [
     "README.md",
     *(f"docs/{name}.md" for name in ("prepare", "pretrain", "finetune", "evaluate", "generate")),
     *(f"docs/{name}.md" for name in ("models", "encoders", "recurrent")),
-    "docs/configuration.md",
+    *(f"docs/{name}.md" for name in ("configuration", "metrics")),
     "docs/reproducibility.md",
 ]
 # They install, or take minutes; what torchrun does is tested in invariants/test_processes.py.

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from harness import TINY, cli
 
+from bigtrain.cli import main
+from bigtrain.config import sweep
 from bigtrain.config.sweep import over_seeds, show, write_summary
 
 
@@ -88,7 +90,23 @@ def test_pretrain_over_seeds(prepared_set: Path, tmp_path: Path) -> None:
     assert found["metrics"]["val_loss"]["deviation"] == pytest.approx(abs(losses[0] - losses[1]) / 2**0.5)
     assert found["metrics"]["step"] == {"mean": 2, "deviation": 0, "runs": 2}
     assert json.loads((tmp_path / "mine" / "summary.json").read_text()) == document["summary"]
-    done = cli("pretrain", "-m", "--json", "-q", "--dry-run", *words, "hydra.sweep.dir=other", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert isinstance(json.loads(done.stdout), list)  # nothing was measured
-    assert not list(tmp_path.glob("other/summary.json"))
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "summarised"),
+    [("finetune", [], True), ("finetune", ["--dry-run"], False), ("generate", [], False)],
+)
+def test_training_is_summarised(
+    verb: str,
+    options: list[str],
+    summarised: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    jobs = [job(f"seed={seed}", {"accuracy": seed / 4}, str(tmp_path / str(seed))) for seed in (1, 2)]
+    monkeypatch.setattr(sweep, "sweep", lambda *_: jobs)
+    assert main([verb, "-m", "--json", "seed=1,2", *options]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document == ({"jobs": jobs, "summary": over_seeds(jobs)} if summarised else jobs)
+    assert (tmp_path / "summary.json").exists() == summarised

@@ -145,8 +145,8 @@ def over_seeds(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """Metrics in the mean over seeds, for each setting of the other keys; nothing where no setting has two results.
 
     Each has its `overrides`, the `seeds` with a result, the number of `failed` ones, and `metrics`: of every number in
-    the results, by name, its `mean`, its sample standard `deviation` (n - 1; None for one value), and in how many `runs`
-    it is finite.
+    the results, by name, the `mean`, the sample standard `deviation` (n - 1; None for one value) and the number of
+    `runs` that have it.
     """
     settings: dict[tuple[str, ...], dict[str, Job]] = {}
     for job in jobs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,15 +21,20 @@ _LONG = 1 << 21  # characters of a text that is encoded in parts
 class WordEncoder:
     """For a tokenizer that cuts text into the words of GPT-2's pattern and encodes each by itself.
 
-    encode_word: ids of one word. It is called once for each distinct word, so it may be slow. One thread at a time.
+    encode_word: ids of one word. It is called once for each distinct word, so it may be slow. Threads that call it take turns.
     """
 
     def __init__(self, encode_word: Callable[[str], Sequence[int]]) -> None:
         self.encode_word = encode_word
+        self._turn = threading.Lock()
         self._forget()
 
     def __call__(self, texts: Sequence[str]) -> list[Ids]:
         """Ids of each text."""
+        with self._turn:
+            return self._encode_all(texts)
+
+    def _encode_all(self, texts: Sequence[str]) -> list[Ids]:
         found: list[Ids] = []
         batch, size = list[str](), 0
         for text in texts:

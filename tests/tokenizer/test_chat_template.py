@@ -24,7 +24,7 @@ RENDERED = {
     "chatml": "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nHello <|im_end|>\n<|im_start|>assistant\n",
     "llama3": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
     "<|start_header_id|>assistant<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
-    "plain": "User: Hi\n\nAssistant: Hello\n\nAssistant:",
+    "plain": "User: Hi\n\nAssistant: Hello<|endoftext|>\n\nAssistant:",
 }
 
 

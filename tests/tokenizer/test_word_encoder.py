@@ -1,6 +1,8 @@
 """The table of words, and ids by way of it."""
 
 import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +53,22 @@ def test_ids_are_those_of_tokenizers(
     for text, ids in zip(texts, tokenizer._by_words(texts), strict=True):
         assert ids.tolist() == tokenizer.encode(text), repr(text[:200])
         assert ids.dtype == np.uint32
+
+
+def test_threads_take_turns(trained: dict[str, Tokenizer]) -> None:
+    """As those of a Dask worker do, which share one tokenizer."""
+    tokenizer = Tokenizer(trained["bpe"].spec, trained["bpe"].config)
+    texts = [[f"{word} {number}{word}" for word in random_texts(60, seed=number)] for number in range(8)]
+    tokenizer._by_words([""])  # it is made
+    switch = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(tokenizer._by_words, texts))
+    finally:
+        sys.setswitchinterval(switch)
+    for given, ids in zip(texts, found, strict=True):
+        assert [one.tolist() for one in ids] == [tokenizer.encode(text) for text in given]
 
 
 def test_it_is_taken_for_much_text_with_blanks(trained: dict[str, Tokenizer]) -> None:

@@ -60,18 +60,16 @@ class _Lines:
 
 def _table(part: Part, dialect: dict[str, Any]) -> Iterator[Item]:
     """The rows below the header, each with the line it begins at. Raises UserError where there is no good header."""
-    limit = csv.field_size_limit(sys.maxsize)  # a text may be longer than the module's 128 kB
-    try:
-        header = _header(replace(part, start=0, stop=None, line=1), dialect) if part.start else None
-        for line, values, encoding, replacements in _records(part, dialect):
-            if header is None:
-                header = _names(part.path, values)
-            elif isinstance(values, UserError):
-                yield Item(line, values)
-            elif values:
-                yield Item(line, _row(header, values, f"{part.path}:{line}"), encoding, replacements)
-    finally:
-        csv.field_size_limit(limit)
+    # A text may be longer than the module's 128 kB. It stays so: other threads may be reading, too.
+    csv.field_size_limit(sys.maxsize)
+    header = _header(replace(part, start=0, stop=None, line=1), dialect) if part.start else None
+    for line, values, encoding, replacements in _records(part, dialect):
+        if header is None:
+            header = _names(part.path, values)
+        elif isinstance(values, UserError):
+            yield Item(line, values)
+        elif values:
+            yield Item(line, _row(header, values, f"{part.path}:{line}"), encoding, replacements)
 
 
 def _records(part: Part, dialect: dict[str, Any]) -> Iterator[tuple[int, list[str] | UserError, str, int]]:

@@ -1,66 +1,67 @@
-"""Labelled texts as rows of token ids, for training and evaluating classifiers."""
+"""Labelled texts as rows of token ids, for training and evaluating classifiers and models that give scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from bigtrain.data.frame import Frame
-from bigtrain.data.loader import Batch, Rows
+from bigtrain.data.loader import Batch
+from bigtrain.data.tasks.encoding import Encoded, RowEncoder
+from bigtrain.data.tasks.ragged import RaggedRows
 from bigtrain.log import log
-from bigtrain.tokenizer import Tokenizer
+
+N_WIDTHS = 8  # of the batches of a compiled model
+
+Drawn = Callable[[Sequence[int], Sequence[int]], list[Encoded]]  # rows and their passes, as training sees them
 
 
-class LabelledRows(Rows):
-    """Texts and their label numbers. Rows are padded on the right; texts longer than `seq_len` lose their end."""
+class LabelledRows(RaggedRows):
+    """Encoded texts and what is to be said of them. Rows are padded on the right."""
 
     def __init__(
         self,
-        texts: Sequence[str],
-        labels: Sequence[int],
-        tokenizer: Tokenizer,
-        seq_len: int,
+        encoded: Sequence[Encoded],
+        labels: Sequence[int] | NDArray[np.int64] | NDArray[np.float32],  # (N, ...)
+        pad_id: int,
         *,
-        frame: Frame | None = None,  # special tokens around each text, for an encoder
-        few_lengths: bool = False,  # batches as long as a power of two: a compiled model is compiled for each length
+        batch_rows: int = 1,  # of the global batch of training
+        compiled: bool = False,
+        like: LabelledRows | None = None,  # the training rows, whose widths a compiled model knows
+        drawn: Drawn | None = None,  # augmented rows: of other lengths than `encoded`, up to `longest`
+        longest: int = 0,
     ) -> None:
-        self.pad_id, self.seq_len, self.few_lengths = tokenizer.pad_id, seq_len, few_lengths
-        encoded, frame = tokenizer.encode_documents(texts), frame or Frame()
-        room = seq_len - len(frame)
-        cut = sum(len(ids) > room for ids in encoded)
-        if cut:
-            log.info("%d of %d texts are longer than %d tokens and lose their end", cut, len(encoded), room)
-        rows = (frame.around(ids[:room]) for ids in encoded)
-        # A text without a token is read as one padding token, which is where the label is then predicted.
-        self.ids = [ids if len(ids) else np.array([self.pad_id]) for ids in rows]
-        self.labels = np.asarray(labels, dtype=np.int64)
-
-    @property
-    def tokens_per_row(self) -> float:
-        """Tokens of a row, on average."""
-        return float(np.mean([len(ids) for ids in self.ids]))
-
-    def __len__(self) -> int:
-        return len(self.ids)
+        lengths = np.array([len(row.ids) for row in encoded])
+        super().__init__(lengths, batch_rows, n_widths=N_WIDTHS if compiled and like is None else None)
+        if compiled and like is not None:
+            self.widths = np.union1d(like.widths, [lengths.max()])
+        if drawn:
+            more = [longest] if compiled else np.arange(longest + 1)
+            self.widths = np.union1d(self.widths, more)
+        self.encoded, self.pad_id, self.drawn = encoded, pad_id, drawn
+        self.labels = np.asarray(labels)
 
     def batch(self, index: np.ndarray, epoch: np.ndarray | None = None) -> Batch:
-        """The rows `index` (N,): tokens (N, T) with T the longest of them or a bit more; lengths, labels, rows (N,)."""
-        rows = [self.ids[i] for i in index]
-        lengths = np.array([len(row) for row in rows])
-        longest = int(lengths.max())
-        if self.few_lengths:
-            longest = min(self.seq_len, 1 << (longest - 1).bit_length())
-        tokens = np.full((len(rows), longest), self.pad_id, dtype=np.int64)
-        for number, row in enumerate(rows):
-            tokens[number, : len(row)] = row
-        return {
-            "tokens": torch.from_numpy(tokens),
-            "lengths": torch.from_numpy(lengths),
+        """The rows `index` (N,), in their passes `epoch` (N,): tokens (N, T), lengths (N,), labels (N, ...), rows (N,).
+
+        And segments (N, T) of pairs.
+        """
+        if self.drawn and epoch is not None:
+            rows = self.drawn(index.tolist(), epoch.tolist())
+        else:
+            rows = [self.encoded[row] for row in index]
+        batch = {
+            "tokens": torch.from_numpy(self.padded([row.ids for row in rows], self.pad_id)),
+            "lengths": torch.tensor([len(row.ids) for row in rows]),
             "labels": torch.from_numpy(self.labels[index]),
             "rows": torch.from_numpy(index),
         }
+        segments = [row.segments for row in rows if row.segments is not None]
+        if segments:
+            batch["segments"] = torch.from_numpy(self.padded(segments, 0))
+        return batch
 
     def batches(self, batch_rows: int) -> LabelledBatches:
         """Every row once, for evaluation."""
@@ -72,7 +73,7 @@ class LabelledBatches(Sequence[Batch]):
 
     def __init__(self, rows: LabelledRows, batch_rows: int) -> None:
         self.rows, self.n_rows = rows, len(rows)
-        order = np.argsort([len(ids) for ids in rows.ids], kind="stable")
+        order = np.argsort(rows.lengths, kind="stable")
         self.parts = [order[start : start + batch_rows] for start in range(0, len(order), batch_rows)]
 
     def __len__(self) -> int:
@@ -83,3 +84,11 @@ class LabelledBatches(Sequence[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         return (self[number] for number in range(len(self)))
+
+
+def encode(encoder: RowEncoder, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[Encoded]:
+    """Rows of texts, or of pairs of texts; says how many are too long."""
+    encoded = encoder(texts, pairs)
+    if cut := sum(row.cut for row in encoded):
+        log.info("%d of %d texts do not fit into %d tokens and lose their end", cut, len(encoded), encoder.seq_len)
+    return encoded

@@ -1,8 +1,9 @@
-"""Labelled rows for classifiers: csv or tsv with a header line, jsonl, json or parquet."""
+"""Rows with labels: csv or tsv, jsonl, json or parquet."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,41 +16,49 @@ from bigtrain.data.reading.lines import Part
 from bigtrain.data.reading.tables import read_csv, read_parquet, read_tsv
 from bigtrain.errors import UserError
 
+JOINT = "\n\n"  # between the texts of a row
 _READERS = {".csv": read_csv, ".tsv": read_tsv, ".jsonl": read_jsonl, ".json": read_json, ".parquet": read_parquet}
+_TABLES = (".csv", ".tsv")
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?")
 
 
 @dataclass
 class Rows:
-    """Texts, their labels, and the lines of the file they stand in."""
+    """Texts and what the label field says of them, as it is, with the lines of the file they stand in."""
 
     path: Path
     texts: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
+    pairs: list[str] = field(default_factory=list)  # second texts; empty where there are none
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def numbers(self, labels: Sequence[str]) -> list[int]:
-        """The place of each label in `labels`. Raises UserError, with file and line, for one that is not there."""
-        places = {label: place for place, label in enumerate(labels)}
-        for line, label in zip(self.lines, self.labels, strict=True):
-            if label not in places:
-                known = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
-                raise UserError(
-                    f"{self.path}:{line}: label {label!r}",
-                    f"the model knows the labels it was trained on: {known}",
-                    "correct the row, or train on rows that have this label",
-                )
-        return [places[label] for label in self.labels]
+    def where(self, row: int) -> str:
+        """File and line of a row."""
+        return f"{self.path}:{self.lines[row]}"
+
+    def whole(self, row: int) -> str:
+        """A row's text, and the second one below it."""
+        return JOINT.join((self.texts[row], self.pairs[row])) if self.pairs else self.texts[row]
+
+    def taken(self, places: Iterable[int]) -> Rows:
+        """These rows, in this order."""
+        chosen = list(places)
+        columns = (self.texts, self.values, self.lines, self.pairs)
+        return Rows(self.path, *([column[place] for place in chosen] if column else [] for column in columns))
 
 
-def read_rows(path: Path, text_field: list[str], label_field: str, pair_field: str | None = None) -> Rows:
-    """Every row of a file; several text fields, and the pair, are joined by a blank line.
+def read_rows(
+    path: Path, text_field: Sequence[str], label_field: str, pair_field: str | None = None, columns: Sequence[str] = ()
+) -> Rows:
+    """Every row of a file; several text fields are joined by a blank line.
 
     csv: RFC 4180, quotes around fields with commas, quotes or line breaks. tsv: fields as they are, without quoting.
-    Raises UserError with file and line: an unknown format, a missing column, a row with too few or too many fields,
-    an empty label, a text that is not a string, no rows.
+    columns: their names, where a csv or tsv file has no header line. Raises UserError with file and line: an unknown
+    format, a missing column, a row with too few or too many fields, a text that is none or empty, a column of numbers
+    as text, no rows.
     """
     extension, compression = split_name(str(path))
     if extension not in _READERS:
@@ -58,18 +67,29 @@ def read_rows(path: Path, text_field: list[str], label_field: str, pair_field: s
             f"the extension says the format: {' '.join(_READERS)}",
             "rename or convert the file",
         )
-    columns = dict.fromkeys(text_field, "data.text_field") | ({pair_field: "data.pair_field"} if pair_field else {})
-    fields = tuple(dict.fromkeys([*columns, label_field]))
+    if columns and extension not in _TABLES:
+        raise UserError(
+            f"data.columns={list(columns)} with {path}",
+            f"only tables without a header line ({' '.join(_TABLES)}) need names",
+            "leave data.columns out",
+        )
+    names = dict.fromkeys(text_field, "data.text_field")
+    fields = tuple(dict.fromkeys([*names, *([pair_field] if pair_field else []), label_field]))
     rows = Rows(path)
+    part = Part(str(path), compression, encoding="utf-8", fields=fields, columns=tuple(columns))
     with readable(path):
-        for line, row, _, _ in _READERS[extension](Part(str(path), compression, encoding="utf-8", fields=fields)):
+        for line, row, _, _ in _READERS[extension](part):
             if isinstance(row, UserError):
                 raise row
             assert isinstance(row, dict)
             assert line is not None  # these readers count lines
             where = f"{path}:{line}"
-            rows.texts.append("\n\n".join(text_at(row, name, where, key) for name, key in columns.items()))
-            rows.labels.append(_label(value_at(row, label_field, where, "data.label_field"), label_field, where))
+            texts = [text_at(row, name, where, key) for name, key in names.items()]
+            rows.texts.append(_filled(JOINT.join(texts), " and ".join(names), where))
+            if pair_field:
+                pair = text_at(row, pair_field, where, "data.pair_field")
+                rows.pairs.append(_filled(pair, pair_field, where))
+            rows.values.append(value_at(row, label_field, where, "data.label_field"))
             rows.lines.append(line)
         empty = not path.stat().st_size
     if not rows.texts:
@@ -78,19 +98,22 @@ def read_rows(path: Path, text_field: list[str], label_field: str, pair_field: s
             "labelled data has at least one row",
             "name a file that holds rows",
         )
+    _check_numbers(rows, list(names))
     return rows
 
 
-def _label(value: Any, label_field: str, where: str) -> str:
-    """A label is a name: numbers and truth values become text as they are written in JSON."""
-    label = str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
-    if not isinstance(label, str):
-        kind = "null" if label is None else f"a JSON {type(label).__name__}"
+def _filled(text: str, name: str, where: str) -> str:
+    if text.strip():
+        return text
+    raise UserError(f"{where}: field {name!r} is empty", "every row has a text", "correct or remove the row")
+
+
+def _check_numbers(rows: Rows, names: list[str]) -> None:
+    """Raises UserError where every text is a number: an id or a year was named by mistake."""
+    if len(rows) > 1 and all(_NUMBER.fullmatch(text.strip()) for text in rows.texts):
         raise UserError(
-            f"{where}: label {label_field!r} is {kind}", "a label is a string or a number", "correct the row"
+            f"data.text_field={names[0]} in {rows.path}: all {len(rows)} texts are numbers, the first (line "
+            f"{rows.lines[0]}) is {rows.texts[0].strip()}",
+            "a text is made of words",
+            "name the column that holds the text: data.text_field=NAME",
         )
-    if not label.strip():
-        raise UserError(
-            f"{where}: label {label_field!r} is empty", "every row has a label", "correct or remove the row"
-        )
-    return label.strip()

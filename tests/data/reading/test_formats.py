@@ -17,7 +17,8 @@ import zstandard
 from pyarrow import parquet
 
 from bigtrain.data.reading import formats, sources
-from bigtrain.data.schema import DataConfig, OnError
+from bigtrain.data.reading.lines import Part
+from bigtrain.data.schema import DataConfig, Format, OnError
 from bigtrain.errors import UserError
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
@@ -191,6 +192,16 @@ def test_large_json_arrays_are_read_one_by_one(tmp_path: Path) -> None:
 
 
 # Tables
+
+
+def test_a_long_field_while_another_table_is_read_to_its_end(tmp_path: Path) -> None:
+    long = "x" * 200_000
+    for name, second in (("short.csv", "b"), ("long.csv", long)):
+        (tmp_path / name).write_text(f"text\na\n{second}\n")
+    short, other = (formats.READERS[Format.csv](Part(str(tmp_path / name))) for name in ("short.csv", "long.csv"))
+    assert next(short).content == next(other).content == {"text": "a"}
+    assert len(list(short)) == 1
+    assert [item.content for item in other] == [{"text": long}]
 
 
 def test_csv_with_quotes_commas_and_line_breaks(tmp_path: Path) -> None:

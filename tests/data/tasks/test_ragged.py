@@ -1,5 +1,6 @@
 """Batches of rows of like length: each row once in a pass, little padding, and an order that is a pure function."""
 
+import itertools
 import random
 
 import numpy as np
@@ -54,14 +55,18 @@ def test_the_order_is_that_of_seed_and_pass_alone() -> None:
 def test_neighbours_and_the_order_of_lengths_change_from_pass_to_pass() -> None:
     lengths = log_normal(40, 0.6)
     batches = [bucketed_order(lengths, 32, 0, epoch)[: 5000 // 32 * 32].reshape(-1, 32) for epoch in (0, 1)]
-    for epoch in batches[:1]:
-        means = lengths[epoch].mean(1)
+    for one in batches:
+        means = lengths[one].mean(1)
         assert abs(np.corrcoef(np.arange(len(means)), means)[0, 1]) < 0.2
         assert np.abs(np.diff(means)).mean() > 0.8 * means.std()  # as far from each other as any two
-    together = [
-        {frozenset(pair) for batch in epoch for pair in zip(batch, batch[1:], strict=False)} for epoch in batches
-    ]
-    assert len(together[0] & together[1]) < 0.05 * len(together[0])
+    pairs = [{frozenset(pair) for batch in one.tolist() for pair in itertools.pairwise(batch)} for one in batches]
+    assert len(pairs[0] & pairs[1]) < 0.1 * len(pairs[0])  # the longest, of which there are few, meet again
+
+
+def test_rows_of_one_length_are_merely_shuffled() -> None:
+    order = bucketed_order(np.full(1000, 9), 96, seed=1, epoch=1)  # 56 rows end a batch, 80 begin one
+    for part in (order[:56], order[56:920], order[920:]):
+        assert np.abs(np.diff(part)).mean() > 250  # 333 on average; of neighbours it would be 1
 
 
 @pytest.mark.parametrize("batch_rows", [16, 32])
@@ -75,7 +80,7 @@ def test_padding_is_under_five_percent(median: int, sigma: float, batch_rows: in
         parts = [lengths[order[at : at + rows_at_once]] for at in range(0, len(order), rows_at_once)]
         return 1 - sum(part.sum() for part in parts) / sum(part.max() * len(part) for part in parts)
 
-    assert padding(batch_rows) < 0.04
+    assert padding(batch_rows) < 0.05
     assert padding(batch_rows // 4) < 0.5 * padding(batch_rows)  # slices of a batch are more alike still
     random_order = 1 - lengths.mean() / np.mean([lengths[i : i + 32].max() for i in range(0, 5000, 32)])
     assert random_order > 0.3
@@ -109,8 +114,6 @@ def test_slices_of_a_batch_are_the_rows_of_the_batch(micro: int) -> None:
 
 def fewest_tokens(lengths: list[int], n: int) -> int:
     """By trying all."""
-    import itertools
-
     widths = sorted(set(lengths))
     choices = itertools.combinations(widths[:-1], min(n, len(widths)) - 1)
     return min(sum(min(w for w in (*some, widths[-1]) if w >= length) for length in lengths) for some in choices)
@@ -133,7 +136,7 @@ def test_widths_of_long_rows_are_never_above_the_longest() -> None:
     widths = few_widths(lengths, 20)
     assert len(widths) == 20
     assert widths[-1] == lengths.max()
-    assert widths[np.searchsorted(widths, lengths)].sum() < 1.04 * lengths.sum()
+    assert widths[np.searchsorted(widths, lengths)].sum() < 1.05 * lengths.sum()
 
 
 @pytest.mark.parametrize("batch_rows", [16, 32])

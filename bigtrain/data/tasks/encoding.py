@@ -1,0 +1,126 @@
+"""Texts and pairs of texts as rows of token ids, framed and cut as transformers' tokenizers do it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bigtrain.data.frame import Frame
+from bigtrain.data.tasks.rows import JOINT
+from bigtrain.errors import UserError
+from bigtrain.tokenizer import Tokenizer
+
+Ints = NDArray[np.int64]
+
+# For tokenizers that do not say what stands between two texts, as for one text in frame.py.
+_AROUND = (("[CLS]", ("[SEP]",), "[SEP]"), ("<s>", ("</s>", "</s>"), "</s>"))
+
+
+class PairFrame(NamedTuple):
+    """What an encoder reads around two texts: [CLS] a [SEP] b [SEP] or <s> a </s></s> b </s>, and their segments."""
+
+    before: Ints
+    between: Ints
+    after: Ints
+    segments: tuple[Ints, Ints, Ints, tuple[int, int]]  # those of the tokens above, and of the two texts
+
+    @property
+    def size(self) -> int:
+        """Tokens that are no text."""
+        return len(self.before) + len(self.between) + len(self.after)
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> PairFrame | None:
+        """What the tokenizer itself puts around two texts; else its tokens of these names, or None."""
+        encoding = tokenizer.backend.encode("a", "a", add_special_tokens=True)
+        sides = encoding.sequence_ids
+        if None in sides and {0, 1} <= set(sides):
+            ids, kinds = np.array(encoding.ids, np.int64), np.array(encoding.type_ids, np.int64)
+            first = [place for place, side in enumerate(sides) if side == 0]
+            second = [place for place, side in enumerate(sides) if side == 1]
+            cuts = (slice(first[0]), slice(first[-1] + 1, second[0]), slice(second[-1] + 1, None))
+            texts = int(kinds[first[0]]), int(kinds[second[0]])
+            return cls(*(ids[cut] for cut in cuts), (kinds[cuts[0]], kinds[cuts[1]], kinds[cuts[2]], texts))
+        for begin, between, end in _AROUND:
+            parts = [[tokenizer.backend.token_to_id(name) for name in names] for names in ((begin,), between, (end,))]
+            if all(id_ is not None for part in parts for id_ in part):
+                before, middle, after = (np.array(part, np.int64) for part in parts)
+                kinds = (np.zeros_like(before), np.zeros_like(middle), np.ones_like(after))
+                return cls(before, middle, after, (*kinds, (0, 1)))
+        return None
+
+    def around(self, first: Ints, second: Ints) -> tuple[Ints, Ints]:
+        """Ids of both texts -> ids and segments of the row."""
+        *special, (one, other) = self.segments
+        ids = np.concatenate([self.before, first, self.between, second, self.after])
+        kinds = [special[0], np.full(len(first), one), special[1], np.full(len(second), other), special[2]]
+        return ids.astype(np.int64), np.concatenate(kinds).astype(np.int64)
+
+
+def longest_first(n_first: int, n_second: int, room: int) -> tuple[int, int]:
+    """Tokens that are kept of two texts: the longer one loses its end until both fit, as transformers has it."""
+    short, long = sorted((n_first, n_second))
+    if short + long > room:
+        long = short if short > room else max(short, room - short)
+        if short + long > room:
+            short, long = room // 2, room - room // 2
+    return (short, long) if n_first <= n_second else (long, short)
+
+
+class Encoded(NamedTuple):
+    """A row. segments: (T,) where the model tells two kinds of text apart."""
+
+    ids: Ints
+    segments: Ints | None = None
+    cut: bool = False  # whether it lost tokens
+
+
+class RowEncoder:
+    """Texts, or pairs of texts, as rows of `seq_len` tokens at most.
+
+    frame: special tokens around a text, for an encoder. pair_frame: those around two; without it the two are one text
+    with a blank line between them.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        seq_len: int,
+        frame: Frame | None = None,
+        pair_frame: PairFrame | None = None,
+        *,
+        segments: bool = True,
+    ) -> None:
+        """segments: whether the model has more than one. Raises UserError where no text has room."""
+        self.tokenizer, self.seq_len, self.segments = tokenizer, seq_len, segments
+        self.frame, self.pair_frame = frame or Frame(), pair_frame
+        if pair_frame and seq_len < pair_frame.size + 2:
+            raise UserError(
+                f"rows of {seq_len} tokens for two texts",
+                f"a row holds {pair_frame.size} special tokens and both texts",
+                f"choose {pair_frame.size + 2} tokens or more",
+            )
+
+    def __call__(self, texts: Sequence[str], pairs: Sequence[str] = (), *, threads: int | None = None) -> list[Encoded]:
+        """pairs: the second texts, or none. threads: see `Tokenizer.encode_documents`."""
+        if not pairs or self.pair_frame is None:
+            texts = [JOINT.join(both) for both in zip(texts, pairs, strict=True)] if pairs else texts
+            return [self.one(ids) for ids in self.tokenizer.encode_documents(texts, threads=threads)]
+        first, second = (self.tokenizer.encode_documents(part, threads=threads) for part in (texts, pairs))
+        return [self._both(a, b) for a, b in zip(first, second, strict=True)]
+
+    def one(self, ids: NDArray[np.uint32]) -> Encoded:
+        """The row of one text's tokens."""
+        room = self.seq_len - len(self.frame)
+        row = self.frame.around(ids[:room].astype(np.int64))
+        # A text without a token is read as one padding token, which is where the label is then predicted.
+        return Encoded(row if len(row) else np.array([self.tokenizer.pad_id]), None, len(ids) > room)
+
+    def _both(self, first: NDArray[np.uint32], second: NDArray[np.uint32]) -> Encoded:
+        assert self.pair_frame is not None
+        kept = longest_first(len(first), len(second), self.seq_len - self.pair_frame.size)
+        ids, segments = self.pair_frame.around(first[: kept[0]], second[: kept[1]])
+        return Encoded(ids, segments if self.segments else None, kept != (len(first), len(second)))
