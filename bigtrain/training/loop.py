@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
 from bigtrain.data.loader import Batch, Loader, n_tokens
+from bigtrain.data.prefetch import Prefetch
 from bigtrain.errors import Diverged, Stopped
 from bigtrain.evaluation.evaluator import Part, evaluate_parts
 from bigtrain.models.base import Model
@@ -26,7 +26,7 @@ from bigtrain.parallel.schema import ParallelConfig, Reduction
 from bigtrain.parallel.watchdog import Watchdog
 from bigtrain.storage import JsonLines
 from bigtrain.training.optimizers import OptimizerSet
-from bigtrain.training.plan import Plan, State, out_of_patience
+from bigtrain.training.plan import Plan, State, follow_metric, judge, out_of_patience
 from bigtrain.training.progress import Progress
 from bigtrain.training.schedules import Schedule
 from bigtrain.training.schema import TrainConfig
@@ -76,9 +76,8 @@ class Loop:
         # Parts of the global batch that this process computes one after the other: (first row, row behind the last).
         n_parts = parallel.shards if self.exact else placement.world_size
         size, mine = loader.batch_rows // n_parts, n_parts // placement.world_size
-        self.parts = [((placement.rank * mine + i) * size, (placement.rank * mine + i + 1) * size) for i in range(mine)]
-        self.prefetch = ThreadPoolExecutor(1, "loader")
-        self.fetched: tuple[int, Future[list[list[Batch]]]] | None = None
+        parts = [((placement.rank * mine + i) * size, (placement.rank * mine + i + 1) * size) for i in range(mine)]
+        self.prefetch = Prefetch(loader, parts, state.micro_batch_rows, pin=self.on_gpu)
         self.stop = StopFlag(alone=placement.world_size == 1)
         self.saved_step = state.step
         self.first_bad = torch.full((), -1, device=placement.device)  # step whose loss or gradient was not finite
@@ -89,7 +88,7 @@ class Loop:
         """Train to the end. Raises Stopped after a signal, Diverged when numbers stop being finite; see `State`."""
         state, config = self.state, self.config
         self._begin_interval()
-        self._follow_metric()
+        follow_metric(state, config.metric)
         with self.stop, self.prefetch, self.watch:
             while True:
                 state.total_steps = self.plan.total()
@@ -123,7 +122,7 @@ class Loop:
     def _step(self) -> tuple[Tensor, Tensor] | None:
         """Gradient of the global batch, clipping, update. Returns loss and gradient norm, still on the device."""
         state = self.state
-        parts = self._batches(state.step)
+        parts = self.prefetch.batches(state.step)
         micro_batches = [batch for part in parts for batch in part]
         weight, tokens = self.placement.sum(
             sum(self.objective.weight(batch) for batch in micro_batches),
@@ -172,24 +171,6 @@ class Loop:
             parameter.grad = gradient
         return total
 
-    def _batches(self, step: int) -> list[list[Batch]]:
-        """Micro-batches of this process's parts of the global batch; those of the next step are begun in a thread."""
-        future = (
-            self.fetched[1] if self.fetched and self.fetched[0] == step else self.prefetch.submit(self._fetch, step)
-        )
-        batches = future.result()
-        self.fetched = step + 1, self.prefetch.submit(self._fetch, step + 1)
-        return batches
-
-    def _fetch(self, step: int) -> list[list[Batch]]:
-        rows = self.state.micro_batch_rows
-
-        def one(start: int, stop: int) -> Batch:
-            batch = self.loader.batch(step, start, stop)
-            return {name: tensor.pin_memory() for name, tensor in batch.items()} if self.on_gpu else batch
-
-        return [[one(at, min(at + rows, stop)) for at in range(start, stop, rows)] for start, stop in self.parts]
-
     # Between steps ---------------------------------------------------------------------------------------------------
 
     def _due(self, every: int | None, ended: str | bool | None) -> bool:
@@ -211,12 +192,6 @@ class Loop:
         if limit is not None and self.placement.any(self._spent() > 1.1 * 60 * limit):
             return "max_minutes"
         return "patience" if out_of_patience(self.state, self.config) else None
-
-    def _follow_metric(self) -> None:
-        """The best of one metric is not the best of another."""
-        if self.state.metric != self.config.metric:
-            self.state.metric, self.state.best, self.state.best_step = self.config.metric, None, None
-            self.state.best_metrics, self.state.evals_since_best = {}, 0
 
     def _evaluate(self) -> bool:
         """Measure the validation data and write samples; whether the metric is the best so far."""
@@ -246,13 +221,8 @@ class Loop:
         self.paused += state.eval_seconds
         if state.step == 0:
             return False
-        value = values[self.config.metric]
-        sign = -1 if self.config.metric in self.objective.higher_is_better else 1
-        better = state.best is None or sign * value < sign * state.best
-        state.evals_since_best = 0 if better else state.evals_since_best + 1
+        better = judge(state, higher_is_better=self.config.metric in self.objective.higher_is_better)
         state.rate_ratio = self.schedule.reduced(state.rate_ratio, state.evals_since_best)
-        if better:
-            state.best, state.best_step, state.best_metrics = value, state.step, values
         return better
 
     def _save(self, better: bool, ended: str | None) -> None:

@@ -135,6 +135,24 @@ class Plan:
             )
 
 
+def follow_metric(state: State, metric: str) -> None:
+    """Let `metric` decide from now on: the best of one is not the best of another."""
+    if state.metric != metric:
+        state.metric, state.best, state.best_step = metric, None, None
+        state.best_metrics, state.evals_since_best = {}, 0
+
+
+def judge(state: State, *, higher_is_better: bool) -> bool:
+    """Whether the metrics just measured are the best so far, which is noted."""
+    assert state.metric is not None
+    value, sign = state.last_metrics[state.metric], -1 if higher_is_better else 1
+    better = state.best is None or sign * value < sign * state.best
+    state.evals_since_best = 0 if better else state.evals_since_best + 1
+    if better:
+        state.best, state.best_step, state.best_metrics = value, state.step, state.last_metrics
+    return better
+
+
 def out_of_patience(state: State, config: TrainConfig) -> bool:
     """Whether `patience_evals` evaluations, the last of them at this very step, have brought nothing better."""
     patience = config.patience_evals
