@@ -94,11 +94,8 @@ class Loop:
                 state.total_steps = self.plan.total()
                 ended = self._ended()
                 better = False
-                if (
-                    self._due(config.eval_every_steps, ended)
-                    and state.evaluated_step < state.step
-                    and len(self.evaluation)
-                ):
+                due = self._due(config.eval_every_steps, ended) and state.evaluated_step < state.step
+                if due and len(self.evaluation):
                     better = self._evaluate()
                     ended = self._ended()
                 stopping = self._stopping()
@@ -263,7 +260,6 @@ class Loop:
     def _log(self, loss: Tensor, norm: Tensor) -> None:
         """Write a line of metrics: the one place that waits for the device."""
         state = self.state
-        value = float(loss)
         self._check_finite()
         began, tokens = self.interval
         rate = (state.tokens - tokens) / max(1e-9, self._training_clock() - began)
@@ -272,7 +268,7 @@ class Loop:
             "step": state.step,
             "tokens": state.tokens,
             "split": "train",
-            "loss": value,
+            "loss": float(loss),
             "lr": self.optimizer.lr,
             "grad_norm": float(norm),
             "tokens_per_second": round(rate, 1),
