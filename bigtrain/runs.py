@@ -13,7 +13,7 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,6 @@ from bigtrain.errors import RunBusy, UserError
 from bigtrain.storage import JsonLines, disk_full_is_an_error, write_json, write_text
 
 LOCK_PATIENCE_SECONDS = 0.3  # `read_status` holds the lock for an instant; nobody else holds it that briefly
-
-_BATCH = ("train.batch_tokens", "train.batch_rows", "train.seq_len", "train.isolate_documents", "train.clip_norm")
-_PARTS = ("model", "objective", "optimizer", "schedule", "seed", "init_from", "device", "parallel.reduction")
-_IDENTITY_OF_FAST = ("parallel.processes",)
-_IDENTITY_OF_EXACT = ("parallel.shards", "parallel.threads")
 
 _held: set[int] = set()  # descriptors of the locks of this process
 
@@ -168,61 +163,6 @@ def read_status(path: Path) -> dict[str, Any] | None:
     """status.json of a run folder from outside, `running` with a free lock as `lost`; None where there is none."""
     status = _read_json(path / "status.json")
     return status if status is None or _is_held(path / ".lock") else _as_left_behind(status)
-
-
-def identity(plain: dict[str, Any], *, data_fingerprint: str | dict[str, Any], tokenizer_hash: str) -> dict[str, Any]:
-    """What may not change when a run is continued: a flat dict of dotted keys, equal after a round trip through JSON.
-
-    `plain` is the config as plain values, with nulls and autos already resolved where they mean the same.
-    `parallel.shards` and `parallel.threads` decide about bits only where the reduction is `exact`, and
-    `parallel.processes`, how many there are, where it is `fast`.
-    """
-    flat = _flatten(plain)
-    fixed = _PARTS + _BATCH + (_IDENTITY_OF_EXACT if flat.get("parallel.reduction") == "exact" else _IDENTITY_OF_FAST)
-    kept = {key: value for key, value in sorted(flat.items()) if _is_below(key, fixed)}
-    return {**_flatten({"data": data_fingerprint}), "tokenizer": tokenizer_hash, **kept}
-
-
-def check_identity(saved: dict[str, Any], now: dict[str, Any], allow: list[str]) -> list[str]:
-    """Compare a checkpoint's identity with this command's; returns the keys that differ and are allowed to.
-
-    `allow` holds keys or their parents (`optimizer` stands for `optimizer.lr` too). Raises UserError naming the others.
-    """
-    if unknown := [name for name in allow if not any(_is_below(key, [name]) for key in (*saved, *now))]:
-        raise UserError(
-            f"resume.allow=[{','.join(unknown)}]",
-            f"it names what the run's identity is made of: {', '.join(sorted(now))}",
-            "name one of these, or leave it out",
-        )
-    differing = [key for key in sorted({*saved, *now}) if saved.get(key) != now.get(key)]
-    refused = [key for key in differing if not _is_below(key, allow)]
-    if refused:
-        changes = "; ".join(f"{key}: {_shown(saved.get(key))} -> {_shown(now.get(key))}" for key in refused)
-        raise UserError(
-            changes,
-            "a run is continued with the identity it began with, so that it ends as if it had never stopped",
-            f"give the old values, or another run.dir, or accept the change with resume.allow=[{','.join(refused)}]",
-        )
-    return differing
-
-
-def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, dict):
-            flat |= _flatten(item, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = json.loads(json.dumps(item, default=str))
-    return flat
-
-
-def _is_below(key: str, parents: Iterable[str]) -> bool:
-    return any(key == parent or key.startswith(f"{parent}.") for parent in parents)
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _as_left_behind(status: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "bigtrain"
 # A file imports from floors below its own, and from its own floor where that makes no circle.
 FLOORS = {
     **dict.fromkeys(("__main__", "cli", "exits"), 8),
-    **dict.fromkeys(("commands", "config", "runs", "schema"), 7),
+    **dict.fromkeys(("commands", "config", "identity", "runs", "schema"), 7),
     "training": 6,
     **dict.fromkeys(("evaluation", "generation"), 5),
     "parallel": 4,

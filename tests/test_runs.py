@@ -15,7 +15,8 @@ import pytest
 
 from bigtrain import environment
 from bigtrain.errors import RunBusy, UserError
-from bigtrain.runs import RunFolder, check_identity, identity, read_status
+from bigtrain.identity import check_identity, identity
+from bigtrain.runs import RunFolder, read_status
 
 FORKS = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # other tests may have started threads
 

@@ -25,8 +25,8 @@ from bigtrain.commands.tasks.base import (
     settled,
 )
 from bigtrain.errors import BigtrainError, LostProcess
+from bigtrain.identity import check_identity, identity
 from bigtrain.log import log, to_file
-from bigtrain.runs import check_identity, identity
 
 if TYPE_CHECKING:
     from bigtrain.models.base import Model
@@ -99,6 +99,7 @@ def _train(
     from bigtrain.models.auto_tokenizer import warn_of_pitfall
     from bigtrain.models.base import materialise, n_parameters
     from bigtrain.models.huggingface import materialise_from
+    from bigtrain.models.huggingface_generation import inherited
     from bigtrain.parallel.apply import apply
     from bigtrain.parallel.hardware import peak_flops
     from bigtrain.parallel.watchdog import Watchdog
@@ -140,7 +141,8 @@ def _train(
     check_patience(config.train, evaluation)
     check_plateau(config.train, config.schedule, evaluation)
     metrics, samples = JsonLines(path / "metrics.jsonl"), JsonLines(path / "samples.jsonl")
-    save = Saver(path / "checkpoints", model, optimizer, task, state, config, now, record)
+    kept = inherited(source, task.tokenizer) if source else {}
+    save = Saver(path / "checkpoints", model, optimizer, task, state, config, now, record, kept)
     if record:
         checkpoints.require_space(path / "checkpoints", n_parameters(model), config.train.keep_last)
         record.begin(loaded, state.step)
