@@ -26,7 +26,7 @@ from bigtrain.parallel.schema import ParallelConfig, Reduction
 from bigtrain.parallel.watchdog import Watchdog
 from bigtrain.storage import JsonLines
 from bigtrain.training.optimizers import OptimizerSet
-from bigtrain.training.plan import Plan, State, follow_metric, judge, out_of_patience
+from bigtrain.training.plan import Plan, Rounds, State, follow_metric, judge, out_of_patience
 from bigtrain.training.progress import Progress
 from bigtrain.training.schedules import Schedule
 from bigtrain.training.schema import TrainConfig
@@ -193,8 +193,8 @@ class Loop:
     def _evaluate(self) -> bool:
         """Measure the validation data and write samples; whether the metric is the best so far."""
         self._check_finite()
-        state, began = self.state, time.perf_counter()
-        found = evaluate_parts(self.model, self.objective, self.evaluation, self.placement, self._stopping)
+        state, began, rounds = self.state, time.perf_counter(), Rounds(self._stopping)
+        found = evaluate_parts(self.model, self.objective, self.evaluation, self.placement, rounds)
         if found is None:
             return False
         values = {
@@ -214,8 +214,8 @@ class Loop:
         if self.placement.leads:
             for sample in self.sample():
                 self.samples.append({"step": state.step, **sample})
-        state.eval_seconds = time.perf_counter() - began
-        self.paused += state.eval_seconds
+        state.eval_seconds = rounds.seconds(began, len(self.evaluation))
+        self.paused += time.perf_counter() - began
         if state.step == 0:
             return False
         better = judge(state, higher_is_better=self.config.metric in self.objective.higher_is_better)

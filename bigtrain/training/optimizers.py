@@ -37,7 +37,7 @@ class OptimizerSet:
     def __init__(self, optimizers: list[torch.optim.Optimizer], names: dict[nn.Parameter, str]) -> None:
         self.optimizers, self.names = optimizers, names
         for group in self.groups():
-            group["peak_lr"] = group["lr"]
+            group["peak_lr"], group["lr_ratio"] = group["lr"], 1.0
 
     def groups(self) -> Iterator[dict[str, Any]]:
         """Every parameter group."""
@@ -51,12 +51,24 @@ class OptimizerSet:
     @property
     def lr(self) -> float:
         """The current rate of the first group, the one that `optimizer.lr` sets."""
-        return float(next(self.groups())["lr"])
+        group = next(self.groups())
+        return float(group["lr"] / group["lr_ratio"])
 
     def set_scale(self, scale: float) -> None:
-        """Set every rate to its peak times `scale`."""
+        """Set every rate to its peak times `scale`, and times what `set_ratios` gave its parameters."""
         for group in self.groups():
-            group["lr"] = group["peak_lr"] * scale
+            group["lr"] = group["peak_lr"] * scale * group["lr_ratio"]
+
+    def set_ratios(self, ratio: Callable[[str], float]) -> None:
+        """Give parameters rates of their own: the set one times the ratio of their name."""
+        for optimizer in self.optimizers:
+            groups = []
+            for group in optimizer.param_groups:
+                by_ratio: dict[float, list[nn.Parameter]] = defaultdict(list)
+                for parameter in group["params"]:
+                    by_ratio[ratio(self.names[parameter])].append(parameter)
+                groups += [{**group, "params": params, "lr_ratio": one} for one, params in by_ratio.items()]
+            optimizer.param_groups = groups
 
     def step(self) -> None:
         """Move the weights and forget the gradients."""

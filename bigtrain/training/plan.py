@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bigtrain.data.loader import Loader
@@ -133,6 +135,25 @@ class Plan:
                 f"the learning rate depends on the length, and it began to cool down at step {began}",
                 "keep the limits of the run; or start a new one with init_from= (schedule=wsd stays flat for longest)",
             )
+
+
+class Rounds:
+    """Asks between two rounds of batches of an evaluation whether to stop, and so learns what a round takes."""
+
+    def __init__(self, should_stop: Callable[[], bool]) -> None:
+        self.should_stop = should_stop
+        self.first, self.asked = 0.0, 0
+
+    def __call__(self) -> bool:
+        """To be asked between two rounds."""
+        self.first = self.first or time.perf_counter()
+        self.asked += 1
+        return self.should_stop()
+
+    def seconds(self, began: float, n_parts: int) -> float:
+        """Of an evaluation that ends now, had its first round, which compiles, taken as long as the others."""
+        now = time.perf_counter()
+        return (now - self.first) / self.asked * (self.asked + n_parts) if self.asked else now - began
 
 
 def follow_metric(state: State, metric: str) -> None:

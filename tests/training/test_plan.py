@@ -1,9 +1,10 @@
+import time
 from types import SimpleNamespace
 
 import pytest
 
 from bigtrain.errors import UserError
-from bigtrain.training.plan import UNPLANNED, Plan, State
+from bigtrain.training.plan import UNPLANNED, Plan, Rounds, State
 from bigtrain.training.schedules import CosineConfig, WSDConfig
 from bigtrain.training.schema import TrainConfig
 
@@ -62,3 +63,14 @@ def test_a_longer_run_is_allowed_until_the_rate_begins_to_fall():
 
 def test_the_same_length_is_always_allowed():
     assert plan(State(step=99, total_steps=100), CosineConfig(warmup_steps=10), max_steps=100).total() == 100
+
+
+def test_an_evaluation_is_expected_to_take_what_its_later_rounds_take(monkeypatch):
+    """The first one compiles: planned with it, a run of some minutes would end far too early."""
+    clock = iter([140.0, 146.0])  # after the first round, which took 40 seconds, and after three others
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    rounds = Rounds(lambda: False)
+    assert [rounds() for _ in range(3)] == [False] * 3
+    assert rounds.seconds(100.0, 1) == 8.0
+    clock = iter([107.0])
+    assert Rounds(lambda: True).seconds(100.0, 1) == 7.0  # one round: all there is to go by
