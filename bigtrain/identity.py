@@ -9,6 +9,10 @@ from typing import Any
 from bigtrain.errors import UserError
 
 _BATCH = ("train.batch_tokens", "train.batch_rows", "train.seq_len", "train.isolate_documents", "train.clip_norm")
+_TRAINED = (
+    *("train.freeze", "train.layer_lr_decay"),
+    *(f"adapter.{key}" for key in ("name", "rank", "alpha", "rank_stabilised", "dropout", "targets")),
+)
 _PARTS = ("model", "objective", "optimizer", "schedule", "seed", "init_from", "device", "parallel.reduction")
 _IDENTITY_OF_FAST = ("parallel.processes",)
 _IDENTITY_OF_EXACT = ("parallel.shards", "parallel.threads")
@@ -22,8 +26,12 @@ def identity(plain: dict[str, Any], *, data_fingerprint: str | dict[str, Any], t
     `parallel.processes`, how many there are, where it is `fast`.
     """
     flat = _flatten(plain)
-    fixed = _PARTS + _BATCH + (_IDENTITY_OF_EXACT if flat.get("parallel.reduction") == "exact" else _IDENTITY_OF_FAST)
+    by_sum = _IDENTITY_OF_EXACT if flat.get("parallel.reduction") == "exact" else _IDENTITY_OF_FAST
+    fixed = _PARTS + _BATCH + _TRAINED + by_sum
     kept = {key: value for key, value in sorted(flat.items()) if _is_below(key, fixed)}
+    for key in _TRAINED:  # absent where everything is trained alike, as in runs that began before there was a choice
+        if kept.get(key) in (None, [], "none"):
+            kept.pop(key, None)
     return {**_flatten({"data": data_fingerprint}), "tokenizer": tokenizer_hash, **kept}
 
 

@@ -20,18 +20,21 @@ from bigtrain.data.schema import (
     CharsConfig,
     DataConfig,
     FileTokenizerConfig,
+    LabelsConfig,
     RowsConfig,
     UnigramConfig,
     WordPieceConfig,
     WordsConfig,
     check_text_field,
 )
+from bigtrain.data.tasks.forms_schema import MeasuredFormsConfig, TrainFormsConfig
 from bigtrain.errors import UserError
 from bigtrain.evaluation.schema import EvalsConfig
+from bigtrain.models.adapter_schema import DoraConfig, LoraConfig, NoAdapterConfig
 from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.recurrent_schema import RecurrentConfig
 from bigtrain.models.schema import DecoderConfig, StartConfig
-from bigtrain.objectives.schema import CausalConfig, ClassifyConfig, MaskedConfig
+from bigtrain.objectives.schema import CausalConfig, ClassifyConfig, MaskedConfig, RegressConfig, SpanConfig
 from bigtrain.options import REQUIRED, option
 from bigtrain.parallel.schema import DeviceConfig, ParallelConfig
 from bigtrain.training.schedules import ConstantConfig, CosineConfig, LinearConfig, PlateauConfig, WSDConfig
@@ -61,7 +64,14 @@ CHOICES: dict[str, dict[str, type]] = {
         "file": FileTokenizerConfig,
     },
     "executor": {"local": LocalConfig, "dask": DaskConfig},
-    "objective": {"causal": CausalConfig, "masked": MaskedConfig, "classify": ClassifyConfig},
+    "objective": {
+        "causal": CausalConfig,
+        "masked": MaskedConfig,
+        "classify": ClassifyConfig,
+        "regress": RegressConfig,
+        "span": SpanConfig,
+    },
+    "adapter": {"none": NoAdapterConfig, "lora": LoraConfig, "dora": DoraConfig},
     "optimizer": {
         "adamw": AdamWConfig,
         "adam": AdamConfig,
@@ -81,12 +91,13 @@ CHOICES: dict[str, dict[str, type]] = {
 
 
 @dataclass
-class FinetuneDataConfig(DataConfig, RowsConfig):
-    """Text (`causal`, `masked`: files, path or builtin) or labelled rows (`classify`: train and validation)."""
+class FinetuneDataConfig(DataConfig, RowsConfig, TrainFormsConfig):
+    """Text (`causal`, `masked`: files, path, builtin or sets), or rows of files (the others: train and validation)."""
 
     def check(self) -> None:
         """Which source is needed depends on the objective: `commands/finetune.py` asks for it. Raises UserError."""
         check_text_field(self.text_field)
+        self.settled_form()
 
 
 @dataclass
@@ -127,6 +138,7 @@ class FinetuneConfig:
     """`bigtrain finetune`: a checkpoint and task data -> a task model."""
 
     model: StartConfig = option(StartConfig, "what may change in the model")
+    adapter: Any = option(REQUIRED, "what is trained instead of the weights")
     data: FinetuneDataConfig = option(FinetuneDataConfig, "text or labelled rows")
     objective: Any = option(REQUIRED, "what is learned")
     optimizer: Any = option(REQUIRED, "how weights move")
@@ -141,11 +153,9 @@ class FinetuneConfig:
 
 
 @dataclass
-class EvaluateDataConfig(DataConfig):
-    """Text, or labelled rows for a classifier."""
+class EvaluateDataConfig(DataConfig, LabelsConfig, MeasuredFormsConfig):
+    """Text, or labelled rows for a model that has learned from such."""
 
-    label_field: str = option("label", "column or field with the label (classifiers)")
-    pair_field: str | None = option(None, "column or field with a second text (classifiers)")
     split: str = option("validation", "which part of a prepared set is measured: train, validation or test")
 
 
@@ -161,18 +171,25 @@ class EvaluateConfig:
     device: DeviceConfig = option(DeviceConfig, "the device and its arithmetic")
 
 
+_DRAWING = ("top_p", "min_p", "repetition_penalty", "presence_penalty")
+
+
 @dataclass
 class GenerateConfig:
     """`bigtrain generate`: a checkpoint and a prompt -> text."""
 
     checkpoint: str = option(REQUIRED, "a run, a checkpoint or a Hugging Face folder")
-    prompt: str | None = option(None, "the text to continue; -p TEXT, or -p - for standard input", may_be_empty=True)
+    prompt: str | None = option(
+        None, "the text to continue, or with [MASK] in it; -p TEXT, or -p - for standard input", may_be_empty=True
+    )
     prompts: str | None = option(None, 'a JSON Lines file with rows {"prompt": TEXT} or {"messages": [...]}')
     output: str | None = option(None, "with prompts: the JSON Lines file of their completions")
     chat: bool = option(False, "the prompt is a message to a model that chats; without a prompt: a conversation")
     max_new_tokens: int = option(128, "tokens to write at most", at_least=1)
     temperature: float = option(0.8, "divides the logits; 0: always the likeliest token", at_least=0)
-    top_k: int | None = option(None, "sample among the k likeliest tokens; null: all", at_least=1)
+    top_k: int | None = option(
+        None, "sample among the k likeliest tokens, null: all; fillings of a mask, null: 5", at_least=1
+    )
     top_p: float | None = option(
         None, "sample among the likeliest tokens that hold this probability; null: all", above=0, at_most=1
     )
@@ -209,13 +226,18 @@ class GenerateConfig:
             raise UserError(f"n={self.n} with beams={self.beams}", rule, "give more beams, or a smaller n")
         if self.beams > 1:
             rule = "a beam search draws nothing: it looks for the likeliest texts"
-            self._refuse(f"beams={self.beams}", rule, "stop", "choices")
+            self._refuse(f"beams={self.beams}", rule, "stop", "choices", "top_k", *_DRAWING)
         if self.choices:
-            self._refuse("choices=", "choices are compared, and nothing is written", "stop", "n", "logprobs")
+            rule = "choices are compared, and nothing is written"
+            self._refuse("choices=", rule, "stop", "n", "logprobs", "top_k", *_DRAWING)
+
+    def check_filling(self) -> None:
+        """What a masked model has no use for. Raises UserError."""
+        rule = "it says what stands behind a mask, and writes no text"
+        keys = ("chat", "max_new_tokens", "temperature", "stop", "n", "beams", "logprobs", "choices")
+        self._refuse("a masked model", rule, *keys, *_DRAWING)
 
     def _refuse(self, given: str, rule: str, *keys: str) -> None:
-        """Nor does anything that changes what is drawn go with it."""
-        keys = (*keys, "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty")
         plain = GenerateConfig(checkpoint=self.checkpoint)
         for key in keys:
             if getattr(self, key) != getattr(plain, key):

@@ -103,7 +103,7 @@ class Watch(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        while not self._ended.wait(0.05):
+        while not self._ended.wait(0.25):
             held = [_memory(pid) for pid in _below(os.getpid())]
             self.anonymous = max(self.anonymous, sum(one[0] for one in held))
             self.resident = max(self.resident, sum(one[1] for one in held))

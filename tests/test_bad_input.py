@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from composed import _packaged_configs_are_composed_once  # noqa: F401
+from encoders import encoder, wordpiece
 from harness import TINY, environment, run_verb
 from safetensors.numpy import load_file
 
@@ -31,6 +32,7 @@ from bigtrain.data.pipeline import plan, run
 from bigtrain.data.pipeline.work import held
 from bigtrain.data.reading import files
 from bigtrain.data.schema import CharsConfig
+from bigtrain.models.huggingface import save_model
 from bigtrain.runs import RunFolder
 from bigtrain.tokenizer import train as train_tokenizer
 
@@ -63,6 +65,7 @@ PREPARE = "prepare tokenizer=bytes output=new"
 EVALUATE = "evaluate checkpoint={w}/run device=cpu"
 CLASSIFIER = "evaluate checkpoint={w}/classifier device=cpu"
 GENERATE = "generate checkpoint={w}/run device=cpu max_new_tokens=4"
+FILL = "generate checkpoint={w}/masked device=cpu"
 CONTINUE = "pretrain run.dir={w}/run"
 
 
@@ -405,6 +408,11 @@ CASES = [
     case("chat without a template", f"{GENERATE} prompt=x chat=true", 2, "chat_template", "prompt="),
     case("beams that draw", f"{GENERATE} prompt=x beams=2 top_p=0.5", 2, "beams=2 with top_p=0.5"),
     case("several greedy texts", f"{GENERATE} prompt=x n=2 temperature=0", 2, "n=2 with temperature=0"),
+    case("prompt without a mask", f"{FILL} prompt=x", 2, "without [MASK]", "write [MASK]"),
+    case("mask beyond the context", f"{FILL} prompt='{'a ' * 40}[MASK]'", 2, "43 tokens", "model.max_seq_len=20"),
+    case("text from a masked model", f"{FILL} prompt=[MASK] top_p=0.5", 2, "a masked model with top_p=0.5"),
+    case("messages for a masked model", f"{FILL} prompts={{w}}/messages.jsonl output=new", 2,
+         "{w}/messages.jsonl:1", "messages for a masked model"),
     # The disk
     case("full disk, prepare", f"{PREPARE} data.files={{w}}/text.txt", 6, "no space left", "new", patch=disk_is_full),
     case("full disk, training", PRETRAIN, 6, "no space left", "new", patch=disk_is_full),
@@ -446,6 +454,7 @@ def _bad_files(w: Path) -> None:
         "latin1.jsonl": good.splitlines(keepends=True)[0].encode() + '{"text": "Müll"}\n'.encode("latin-1"),
         "rows.jsonl": good,
         "prompts.jsonl": '{"prompt": "a"}\n',
+        "messages.jsonl": '{"messages": [{"role": "user", "content": "a"}]}\n',
         "broken.jsonl": '{"text": "a"}\n\n{"text": "a"\n',
         "list.jsonl": '["a", "b"]\n',
         "null.jsonl": '{"text": "a"}\n{"text": null}\n',
@@ -502,6 +511,8 @@ def _bad_checkpoints(w: Path) -> None:
     shards = {"a": "model-00001.st", "b": "model-00002.st"}
     (w / "lost-shard" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
     (copy("pickled") / "model.safetensors").rename(w / "pickled" / "pytorch_model.bin")
+    (w / "masked").mkdir()
+    save_model(w / "masked", encoder("bert"), wordpiece())
     (w / "chars").mkdir()
     train_tokenizer(CharsConfig(), ["another alphabet"]).save(w / "chars")
     shutil.copytree(good.parent, w / "no-model")

@@ -11,9 +11,10 @@ from typing import Any
 from bigtrain.commands.tasks.base import Build, rows_of_a_part
 from bigtrain.config import Loaded
 from bigtrain.data.loader import Loader
-from bigtrain.models.base import n_parameters
+from bigtrain.models.adapters import freeze
+from bigtrain.models.base import n_parameters, n_trained, training_flops
 from bigtrain.parallel.hardware import peak_flops
-from bigtrain.parallel.memory import SAVED_BYTES, STATE_BYTES, activation_bytes, choose_micro_batch, free_bytes
+from bigtrain.parallel.memory import activation_bytes, choose_micro_batch, free_bytes, saved_bytes, state_bytes
 from bigtrain.parallel.placement import Placement
 from bigtrain.training.plan import UNPLANNED, Plan, State
 
@@ -28,6 +29,7 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
         os.environ["BIGTRAIN_CACHE"] = scratch
         placement = Placement.join().configured(config.device, config.parallel)
         task = build(loaded, placement, None)
+        freeze(task.model, config.train.freeze)
         part, model, state = rows_of_a_part(task, config, placement), task.model, State()
         loader = Loader(task.rows, task.batch_rows, config.seed)
         plan = Plan(config.train, loader, config.schedule, state)
@@ -36,14 +38,16 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
         )
         steps = None if plan.total() == UNPLANNED else plan.total()
         tokens_per_step = round(task.batch_rows * task.rows.tokens_per_row)
-        parameters, flops = n_parameters(model), model.flops_per_token(task.seq_len)
+        parameters, flops = n_parameters(model), training_flops(model, task.seq_len)
         activations = activation_bytes(model, placement.precision, compiled=config.device.compile)
         peak = peak_flops(placement.device, placement.precision)
         where = Path(config.run.dir or "runs")
         while not where.exists():
             where = where.parent
+        shown = task.examples() if task.examples else []
         return {
             "parameters": parameters,
+            "trained_parameters": n_trained(model),
             "device": str(placement.device),
             "train_rows": len(task.rows),
             "train_tokens": round(len(task.rows) * task.rows.tokens_per_row),
@@ -52,13 +56,14 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
             "steps": steps,
             "tokens": steps and steps * tokens_per_step,
             **(loader.epochs(steps) if steps else {"epochs": None}),
-            "memory_per_device_gb": round((parameters * STATE_BYTES + micro * task.seq_len * activations) / 1e9, 3),
+            "memory_per_device_gb": round((state_bytes(model) + micro * task.seq_len * activations) / 1e9, 3),
             "free_memory_gb": round(free_bytes(placement) / 1e9, 3),
-            "disk_needed_gb": round((config.train.keep_last + 2) * parameters * SAVED_BYTES / 1e9, 3),
+            "disk_needed_gb": round((config.train.keep_last + 2) * saved_bytes(model) / 1e9, 3),
             "free_disk_gb": round(shutil.disk_usage(where).free / 1e9, 3),
             "flops_per_token": flops,
             "flops": steps and steps * tokens_per_step * flops,
             "hours_at_40_percent_of_peak": peak
             and steps
             and round(steps * tokens_per_step * flops / (0.4 * peak * placement.world_size) / 3600, 3),
+            **({"examples": [dict(zip(("before", "after"), p, strict=True)) for p in shown]} if shown else {}),
         }

@@ -13,6 +13,8 @@ from bigtrain import environment
 from bigtrain.commands.tasks.base import Measurement
 from bigtrain.commands.tasks.classify import classify_measurement
 from bigtrain.commands.tasks.masked import masked_measurement
+from bigtrain.commands.tasks.regress import regress_measurement
+from bigtrain.commands.tasks.span import span_measurement
 from bigtrain.commands.tasks.text import text_measurement
 from bigtrain.config import Loaded, to_yaml
 from bigtrain.errors import GateMissed, UserError
@@ -81,7 +83,12 @@ def _measurement(source: ModelFolder) -> Callable[[Loaded, ModelFolder, Tokenize
     """What is measured of a model that gives this."""
     if source.output.language:
         return masked_measurement if isinstance(source.config, EncoderConfig) else text_measurement
-    return {OutputKind.label: classify_measurement}[source.output.kind]
+    return {
+        OutputKind.label: classify_measurement,
+        OutputKind.labels: classify_measurement,
+        OutputKind.score: regress_measurement,
+        OutputKind.span: span_measurement,
+    }[source.output.kind]
 
 
 def _needs(source: ModelFolder, measurement: Measurement) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from bigtrain.commands import train
 from bigtrain.commands.tasks.base import refuse_raw_settings, refuse_unread
 from bigtrain.commands.train import show
 from bigtrain.config import Loaded
+from bigtrain.models.adapter_schema import LoraConfig
 from bigtrain.schema import FinetuneConfig
 
 if TYPE_CHECKING:
@@ -28,8 +29,23 @@ def build(loaded: Loaded, placement: Placement, begun: Path | None) -> Task:
     """What the objective asks for."""
     from bigtrain.training.checkpoint import resolve
 
-    folder = begun or resolve(Path(loaded.config.init_from))
-    return _tasks()[loaded.config.objective.name](loaded, placement, folder)
+    config: FinetuneConfig = loaded.config
+    folder = begun or resolve(Path(config.init_from))
+    task = _tasks()[config.objective.name](loaded, placement, folder)
+    if isinstance(config.adapter, LoraConfig):
+        _adapt(task, config, config.adapter, folder)
+    return task
+
+
+def _adapt(task: Task, config: FinetuneConfig, adapter: LoraConfig, folder: Path) -> None:
+    """Freeze the model behind an adapter: a new one, or that of the folder it starts from or continues."""
+    from bigtrain.models.adapter_files import trained_whole
+    from bigtrain.models.adapter_folder import digest, is_adapter, read_adapter
+    from bigtrain.models.adapters import Adapter, adapt
+
+    base = read_adapter(folder).base if is_adapter(folder) else folder
+    whole = trained_whole(base, task.model, moved=config.model.resize_vocab, folder=folder)
+    adapt(task.model, Adapter(adapter, base, digest(base), whole))
 
 
 def continued_text(loaded: Loaded, placement: Placement, folder: Path) -> Task:
@@ -50,5 +66,13 @@ def continued_text(loaded: Loaded, placement: Placement, folder: Path) -> Task:
 def _tasks() -> dict[str, Callable[[Loaded, Placement, Path], Task]]:
     """What to build, by the name of the objective."""
     from bigtrain.commands.tasks.classify import classify_task
+    from bigtrain.commands.tasks.regress import regress_task
+    from bigtrain.commands.tasks.span import span_task
 
-    return {"causal": continued_text, "masked": continued_text, "classify": classify_task}
+    return {
+        "causal": continued_text,
+        "masked": continued_text,
+        "classify": classify_task,
+        "regress": regress_task,
+        "span": span_task,
+    }

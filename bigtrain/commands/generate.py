@@ -6,7 +6,7 @@ import contextlib
 import functools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from bigtrain.config import Loaded
 from bigtrain.errors import UserError
 from bigtrain.generation.chat import Chat
 from bigtrain.generation.files import Output, PromptRow, read_prompts
+from bigtrain.generation.filling import prompt_encoder
 from bigtrain.generation.generate import check_prompt
 from bigtrain.log import log
 from bigtrain.models.base import n_parameters
+from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, read_folder
 from bigtrain.parallel.placement import Placement
@@ -59,8 +61,11 @@ def run(loaded: Loaded, *, dry_run: bool = False, live: bool = False) -> dict[st
             f"it is {source.output}, and writes no text",
             "name a language model; `bigtrain evaluate` measures this one",
         )
-    rows = _rows(config)
-    prompts = _encoded(rows, config, tokenizer, source)
+    masked = isinstance(source.config, EncoderConfig)
+    if masked:
+        config.check_filling()
+    rows = _rows(config, masked=masked)
+    prompts = (_hiding if masked else _encoded)(rows, config, tokenizer, source)
     if dry_run:
         return _needs(source, prompts, config)
     writer = Writer(config, source, tokenizer, placement.device)
@@ -71,13 +76,13 @@ def run(loaded: Loaded, *, dry_run: bool = False, live: bool = False) -> dict[st
         from bigtrain.commands.conversation import converse
 
         return converse(writer, Chat(tokenizer, str(folder)))
-    live = live and not (config.choices or config.n > 1 or config.beams > 1)
+    live = live and not (masked or config.choices or config.n > 1 or config.beams > 1)
     return _one(config, writer, prompts[0], live=live) | told
 
 
-def _rows(config: GenerateConfig) -> list[PromptRow]:
+def _rows(config: GenerateConfig, *, masked: bool) -> list[PromptRow]:
     if config.prompts is not None:
-        return read_prompts(Path(config.prompts), result_fields(config))
+        return read_prompts(Path(config.prompts), result_fields(config, masked=masked))
     return [] if config.prompt is None else [PromptRow("", {"prompt": config.prompt})]
 
 
@@ -97,14 +102,33 @@ def _encoded(
             text, ids = "", chat.encode(asked, where)
         else:
             text, ids = str(text), tokenizer.encode(str(text))
-        try:
+        with _naming(row):
             check_prompt(model, ids)
-        except UserError as error:
-            raise UserError(
-                f"{row.where}: {error.given}" if row.where else error.given, error.rule, error.remedy
-            ) from None
         prompts.append((text, ids))
     return prompts
+
+
+def _hiding(
+    rows: list[PromptRow], config: GenerateConfig, tokenizer: Tokenizer, source: ModelFolder
+) -> list[tuple[str, list[int]]]:
+    """The same for texts with masks."""
+    encode = prompt_encoder(tokenizer, source.config.max_seq_len)
+    prompts = []
+    for row in rows:
+        with _naming(row):
+            if "prompt" not in row.fields:
+                raise UserError("messages for a masked model", "it does not chat", 'give a row with a "prompt"')
+            prompts.append((row.fields["prompt"], encode(row.fields["prompt"])))
+    return prompts
+
+
+@contextlib.contextmanager
+def _naming(row: PromptRow) -> Iterator[None]:
+    """Errors name the row."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{row.where}: {error.given}" if row.where else error.given, error.rule, error.remedy) from None
 
 
 def _one(config: GenerateConfig, writer: Writer, prompt: tuple[str, list[int]], *, live: bool) -> dict[str, Any]:
@@ -180,14 +204,15 @@ def _share(output: Output, writer: Writer, prompts: list[Prompt]) -> None:
 
 def _needs(source: ModelFolder, prompts: list[tuple[str, list[int]]], config: GenerateConfig) -> dict[str, Any]:
     model = on_meta(source.config)
-    lengths = [min(len(ids) + config.max_new_tokens, source.config.max_seq_len) for _, ids in prompts]
+    new = config.max_new_tokens if model.causal else 0
+    lengths = [min(len(ids) + new, source.config.max_seq_len) for _, ids in prompts]
     n_tokens = config.n * sum(lengths)
     forward = model.flops_per_token(max(lengths, default=1)) / 3  # training computes twice as much again for gradients
     return {
         "parameters": n_parameters(model),
         "prompts": len(prompts),
         "prompt_tokens": sum(len(ids) for _, ids in prompts),
-        "max_new_tokens": config.max_new_tokens,
+        "max_new_tokens": new,
         "memory_gb": round(n_parameters(model) * 4 / 1e9, 3),
         "flops": n_tokens * forward,
         "checkpoint": str(source.folder),
@@ -203,6 +228,9 @@ def show(result: dict[str, Any]) -> None:
     elif "completions" in result:
         before = "" if result["chat"] else result["prompt"]
         print("\n\n".join(before + completion["completion"] for completion in result["completions"]))
+    elif "fillings" in result:
+        lines = ("\n".join(f"{one['probability']:8.6f}  {one['token']}" for one in mask) for mask in result["fillings"])
+        print("\n\n".join(lines))
     elif "choices" in result:
         for choice in result["choices"]:
             print(f"{choice['logprob']:12.4f}  {choice['logprob_per_token']:10.4f}  {choice['text']}")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain import config as configs
+from bigtrain import storage
 from bigtrain.errors import BigtrainError, DiskFull, Diverged, Stopped, UserError
 from bigtrain.log import log
+from bigtrain.models.adapter_schema import LoraConfig
 from bigtrain.runs import RunFolder
 from bigtrain.training.schema import ResumeMode
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from bigtrain.training.plan import Plan, State
 
 
+MERGED = "merged"  # in the run folder: a model that opens without its adapter
 _ASKED_AFTER_SECONDS = 60  # asking transformers takes some; a shorter run is not worth them
 
 
@@ -92,6 +96,7 @@ class Saver:
     config: Any  # PretrainConfig or FinetuneConfig
     identity: dict[str, Any]
     record: Record | None
+    generation: dict[str, Any]  # what the model keeps of the settings of the one it started from
     asked: bool = False  # whether transformers reads the tokenizer alike
 
     def __call__(self) -> None:
@@ -132,7 +137,23 @@ class Saver:
             base_model=config.init_from,
             license=config.run.license,
         )
-        save_model(folder, self.model, task.tokenizer, training=training)
+        save_model(folder, self.model, task.tokenizer, training=training, generation=self.generation)
+
+    def write_merged(self) -> None:
+        """The best checkpoint of the run, else the latest, with the adapter merged into its base's weights."""
+        from safetensors import SafetensorError
+
+        from bigtrain.models.huggingface import load_model, save_model
+        from bigtrain.training import checkpoint as checkpoints
+
+        final = self.place.parent / MERGED
+        shutil.rmtree(final, ignore_errors=True)  # of an end that was none
+        with storage.new_folder(final) as folder:
+            try:
+                merged = load_model(checkpoints.resolve(self.place.parent))
+                save_model(folder, merged, self.task.tokenizer, generation=self.generation)
+            except SafetensorError as error:
+                checkpoints.raise_if_disk_full(error)
 
     def point_and_prune(self) -> None:
         """Let `latest` and `best` name what the state says, and delete what need not be kept."""
@@ -172,10 +193,18 @@ def continued(folder: RunFolder, loaded: configs.Loaded) -> configs.Loaded:
     return configs.continued(saved, loaded)
 
 
-def is_complete(folder: RunFolder, state: State, plan: Plan) -> bool:
-    """Whether this run has ended here before, and has reached one of the limits that it has now."""
+def merges(config: Any) -> bool:
+    """Whether the end of a run with this config writes `MERGED`."""
+    adapter = getattr(config, "adapter", None)
+    return isinstance(adapter, LoraConfig) and adapter.merge
+
+
+def is_complete(folder: RunFolder, config: Any, state: State, plan: Plan) -> bool:
+    """Whether this run has ended here before with all that it should write, and has reached one of its limits."""
     from bigtrain.training.plan import is_over
 
     status = folder.saved_status() or {}
     ended_here = status.get("state") == "done" and status.get("step") == state.step
+    if merges(config) and not (folder.path / MERGED).is_dir():
+        return False
     return ended_here and (folder.path / "result.json").is_file() and is_over(state, plan)

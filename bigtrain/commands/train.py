@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain import config as configs
-from bigtrain.commands.record import Record, Saver, continued, is_complete, take_folder
+from bigtrain.commands.record import MERGED, Record, Saver, continued, is_complete, merges, take_folder
 from bigtrain.commands.tasks.base import (
     Build,
     Task,
@@ -58,6 +58,7 @@ def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any
                 if "WORLD_SIZE" not in os.environ:
                     raise
                 refused = error  # the others are waiting to be told
+        from bigtrain.models.adapters import freeze
         from bigtrain.parallel.memory import require_memory
         from bigtrain.parallel.placement import Placement, lost_peers_are_an_error
         from bigtrain.training.checkpoint import newest
@@ -74,6 +75,7 @@ def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any
         with lost_peers_are_an_error(placement):
             start = placement.from_lead(newest(path / "checkpoints") if placement.leads else None)
             task = build(loaded, placement, start.model if start else None)
+            freeze(task.model, loaded.config.train.freeze)
             require_memory(task.model, placement)
             return _train(loaded, task, placement, path, record, start)
 
@@ -82,6 +84,9 @@ def show(result: dict[str, Any]) -> None:
     """Print the result for people."""
     width = max(map(len, result))
     for name, value in result.items():
+        if isinstance(value, list):  # of examples, one below the other
+            print(name, *(f"  {key:<{width - 2}}  {text}" for one in value for key, text in one.items()), sep="\n")
+            continue
         print(f"{name:<{width}}  {f'{value:.6g}' if isinstance(value, float) else value}")
 
 
@@ -97,15 +102,17 @@ def _train(
 
     from bigtrain.data.loader import Loader
     from bigtrain.models.auto_tokenizer import warn_of_pitfall
-    from bigtrain.models.base import materialise, n_parameters
+    from bigtrain.models.base import materialise, training_flops
     from bigtrain.models.huggingface import materialise_from
     from bigtrain.models.huggingface_generation import inherited
     from bigtrain.parallel.apply import apply
     from bigtrain.parallel.hardware import peak_flops
+    from bigtrain.parallel.memory import saved_bytes
     from bigtrain.parallel.watchdog import Watchdog
     from bigtrain.storage import JsonLines
     from bigtrain.training import checkpoint as checkpoints
     from bigtrain.training.loop import Loop
+    from bigtrain.training.optimizers import layer_ratios
     from bigtrain.training.plan import Plan, State
     from bigtrain.training.progress import Progress
 
@@ -120,7 +127,7 @@ def _train(
         state.allowed = sorted({*state.allowed, *check_identity(start.manifest["identity"], now, config.resume.allow)})
     loader = Loader(task.rows, task.batch_rows, config.seed)
     plan = Plan(config.train, loader, config.schedule, state)
-    if placement.from_lead(record is not None and is_complete(record.folder, state, plan)):
+    if placement.from_lead(record is not None and is_complete(record.folder, config, state, plan)):
         log.info("already complete: %s", path)
         return dict(json.loads((path / "result.json").read_text(encoding="utf-8")))
 
@@ -129,6 +136,8 @@ def _train(
     else:
         model = materialise(task.model, placement.device, config.seed)
     optimizer = config.optimizer.build(model)
+    if config.train.layer_lr_decay:
+        optimizer.set_ratios(layer_ratios(model, config.train.layer_lr_decay))
     if start:
         optimizer.load(start.optimizer())
     state.micro_batch_rows = placement.from_lead(micro_batch(part_rows, model, task, config, state, placement))
@@ -144,7 +153,7 @@ def _train(
     kept = inherited(source, task.tokenizer) if source else {}
     save = Saver(path / "checkpoints", model, optimizer, task, state, config, now, record, kept)
     if record:
-        checkpoints.require_space(path / "checkpoints", n_parameters(model), config.train.keep_last)
+        checkpoints.require_space(path / "checkpoints", saved_bytes(model), config.train.keep_last)
         record.begin(loaded, state.step)
         metrics.truncate(state.metrics_bytes)
         samples.truncate(state.samples_bytes)
@@ -177,22 +186,25 @@ def _train(
         samples=samples,
         progress=Progress(None if plan.measuring() else plan.total(), enabled=placement.leads),
         watch=Watchdog(config.parallel.hang_minutes, placement.rank, hangs),
-        flops_per_token=model.flops_per_token(task.seq_len),
+        flops_per_token=training_flops(model, task.seq_len),
         peak_flops=peak_flops(placement.device, placement.precision),
     )
-    return _finish(loop, loaded, path, record)
+    return _finish(loop, save, loaded, path, record)
 
 
-def _finish(loop: Loop, loaded: configs.Loaded, path: Path, record: Record | None) -> dict[str, Any]:
+def _finish(loop: Loop, save: Saver, loaded: configs.Loaded, path: Path, record: Record | None) -> dict[str, Any]:
     """Run the loop; however it ends, write the report, and at the end of the run the result."""
-    from bigtrain.models.base import n_parameters
+    from bigtrain.models.base import n_parameters, n_trained
     from bigtrain.parallel.memory import out_of_memory_is_an_error
 
     result: dict[str, Any] = {}
     try:
         with loop.progress, out_of_memory_is_an_error(loop.state.micro_batch_rows):
             state = loop.run()
-        result = _result(state, n_parameters(loop.model), loop.loader.epochs(state.step), path)
+            if record and merges(loaded.config):
+                save.write_merged()
+        parameters = {"parameters": n_parameters(loop.model), "trained_parameters": n_trained(loop.model)}
+        result = _result(state, parameters, loop.loader.epochs(state.step), path)
     finally:
         if record:
             record.step = loop.state.step
@@ -206,12 +218,14 @@ def _finish(loop: Loop, loaded: configs.Loaded, path: Path, record: Record | Non
 
 
 def _summary(model: Model, task: Task, state: State, plan: Plan, placement: Placement) -> str:
-    from bigtrain.models.base import n_parameters
+    from bigtrain.models.base import n_parameters, n_trained
 
+    trained = n_trained(model)
+    some = f" ({trained:,} trained)" if trained < n_parameters(model) else ""
     begin = f"continuing at step {state.step}: " if state.step else ""
     processes = f" x {placement.world_size}" if placement.world_size > 1 else ""
     return (
-        f"{begin}{n_parameters(model):,} parameters on {placement.device}{processes}, "
+        f"{begin}{n_parameters(model):,} parameters{some} on {placement.device}{processes}, "
         f"{task.batch_rows} x {task.seq_len} tokens a step in micro-batches of {state.micro_batch_rows} rows, "
         f"{plan.describe()}"
     )
@@ -234,7 +248,7 @@ def _samples(model: Model, task: Task, config: Any, placement: Placement) -> lis
     return [{"prompt": prompt, "text": completion.text} for prompt, completion in pairs]
 
 
-def _result(state: State, parameters: int, epochs: dict[str, float], path: Path) -> dict[str, Any]:
+def _result(state: State, parameters: dict[str, int], epochs: dict[str, float], path: Path) -> dict[str, Any]:
     from bigtrain.training import checkpoint as checkpoints
 
     def named(metrics: dict[str, float], prefix: str) -> dict[str, float]:
@@ -248,13 +262,14 @@ def _result(state: State, parameters: int, epochs: dict[str, float], path: Path)
         "step": state.step,
         "tokens": state.tokens,
         **epochs,
-        "parameters": parameters,
+        **parameters,
         "seconds": round(state.seconds, 2),
         "tokens_per_second": round(state.tokens / max(state.seconds, 1e-9), 1),
         "stopped_by": state.stopped_by,
         "run": str(path),
         "checkpoint": str(latest / "model") if latest else None,
         "best_checkpoint": str(best / "model") if best else None,
+        **({"merged": str(path / MERGED)} if (path / MERGED).is_dir() else {}),
     }
 
 

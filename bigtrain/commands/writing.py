@@ -5,30 +5,34 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bigtrain.generation import beams, choices
+from bigtrain.generation import beams, choices, filling
 from bigtrain.generation.generate import Completion, Request, Writing, write
 from bigtrain.generation.packing import pack
 from bigtrain.generation.sampling import Sampling
 from bigtrain.models.base import Model
+from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.huggingface import ModelFolder, load_model
+from bigtrain.models.huggingface_generation import ending_ids
 from bigtrain.parallel.schema import Precision
 from bigtrain.schema import GenerateConfig
 from bigtrain.storage import sha256
 from bigtrain.tokenizer import Tokenizer
 
 Prompt = tuple[int, str, list[int]]  # its number, its text and its ids
+_FILLINGS = 5  # of a mask, unless top_k= says how many
 _ENDS = 1 << 20  # bytes at both ends of a file of weights that tell it from another
 
 
-def result_fields(config: GenerateConfig) -> tuple[str, ...]:
-    """The fields of a result."""
+def result_fields(config: GenerateConfig, *, masked: bool) -> tuple[str, ...]:
+    """The fields of a result; `masked`: of a masked model."""
+    if masked:
+        return ("fillings",)
     if config.choices:
         return ("choices", "choice", "choice_per_token")
     if config.n > 1:
@@ -41,7 +45,7 @@ class Writer:
 
     def __init__(self, config: GenerateConfig, source: ModelFolder, tokenizer: Tokenizer, device: torch.device) -> None:
         self.config, self.source, self.tokenizer, self.device = config, source, tokenizer, device
-        self.eos_ids = {*source.eos_ids, *_generation_eos(source.folder)}
+        self.eos_ids = set(ending_ids(source.folder))
         self.n_rows = self.n_tokens = 0  # so far
 
     @functools.cached_property
@@ -54,6 +58,9 @@ class Writer:
         self, prompts: Sequence[Prompt], *, on_text: Callable[[str], None] | None = None
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """The number and the result of each prompt, as they are done. on_text: is told the text as it comes."""
+        if isinstance(self.source.config, EncoderConfig):
+            yield from self._filled(prompts)
+            return
         if self.config.choices or self.config.beams > 1:
             one = self._compared if self.config.choices else self._searched
             for number, text, ids in prompts:
@@ -80,6 +87,14 @@ class Writer:
         return Writing(
             config.max_new_tokens, sampling, config.seed, config.stop, config.logprobs, config.batch_size, self.eos_ids
         )
+
+    def _filled(self, prompts: Sequence[Prompt]) -> Iterator[tuple[int, dict[str, Any]]]:
+        config, ids = self.config, [ids for *_, ids in prompts]
+        k = config.top_k or _FILLINGS
+        for place, masks in filling.fill(self.model, ids, self.tokenizer, k=k, batch_size=config.batch_size):
+            self.n_rows += 1
+            self.n_tokens += len(masks)
+            yield prompts[place][0], {"fillings": [[dataclasses.asdict(one) for one in mask] for mask in masks]}
 
     def _searched(self, text: str, ids: list[int]) -> dict[str, Any]:
         config = self.config
@@ -130,15 +145,6 @@ class Writer:
             "prompts": sha256(Path(config.prompts)),
             "device.precision": config.device.precision.value,
         }
-
-
-def _generation_eos(folder: Path) -> list[int]:
-    """What generation_config.json ends a text with: models that chat end a turn with another token than a document."""
-    try:
-        given = json.loads((folder / "generation_config.json").read_bytes()).get("eos_token_id")
-    except (OSError, ValueError, AttributeError):
-        return []
-    return [id_ for id_ in (given if isinstance(given, list) else [given]) if isinstance(id_, int)]
 
 
 def _fingerprint(folder: Path) -> str:

@@ -14,7 +14,6 @@ _BATCH = "train.batch_rows=ROWS or train.batch_tokens=TOKENS: the global batch, 
 _ACCUMULATION = "there is none: the batch is global, and train.micro_batch_rows=ROWS is what is computed at once"
 _PRECISION = "device.precision=bf16 or device.precision=fp32"
 _NO_TRACKER = "there is none: metrics are in the run folder, in metrics.jsonl and report.html"
-_NO_ADAPTER = "there is none: finetune moves every weight"
 _WEIGHTS = "init_from=PATH for training, checkpoint=PATH for evaluate and generate"
 
 # Names that people bring -> what to give here. Every `key=` below exists in some verb; a test holds that.
@@ -74,13 +73,13 @@ FOREIGN: dict[str, str] = {
     "beta1": "optimizer.betas=[0.9,0.95]",
     "beta2": "optimizer.betas=[0.9,0.95]",
     "adam_epsilon": "optimizer.eps=EPSILON",
-    "optim": "optimizer=adamw, muon, sgd, adam, adadelta or adafactor",
+    "optim": "optimizer=NAME, such as adamw, muon, sgd, adam, adadelta or adafactor",
     "warmup_iters": "schedule.warmup_steps=STEPS",
     "warmup_ratio": "schedule.warmup_steps=STEPS",
     "num_warmup_steps": "schedule.warmup_steps=STEPS",
-    "lr_scheduler": "schedule=cosine, linear, wsd, constant or plateau",
-    "lr_scheduler_type": "schedule=cosine, linear, wsd, constant or plateau",
-    "decay_lr": "schedule=cosine, linear, wsd, constant or plateau",
+    "lr_scheduler": "schedule=NAME, such as cosine, linear, wsd, constant or plateau",
+    "lr_scheduler_type": "schedule=NAME, such as cosine, linear, wsd, constant or plateau",
+    "decay_lr": "schedule=NAME, such as cosine, linear, wsd, constant or plateau",
     "save_steps": "train.save_every_steps=STEPS",
     "save_interval": "train.save_every_steps=STEPS",
     "save_total_limit": "train.keep_last=CHECKPOINTS",
@@ -110,9 +109,14 @@ FOREIGN: dict[str, str] = {
     "fsdp": "there is none: see the parallel.* keys",
     "num_workers": "there is none: batches are read from memory-mapped shards",
     "dataloader_num_workers": "there is none: batches are read from memory-mapped shards",
-    "lora_r": _NO_ADAPTER,
-    "lora_alpha": _NO_ADAPTER,
-    "lora_dropout": _NO_ADAPTER,
+    "lora_r": "adapter=lora adapter.rank=RANK",
+    "lora_alpha": "adapter=lora adapter.alpha=ALPHA",
+    "lora_dropout": "adapter=lora adapter.dropout=SHARE",
+    "target_modules": "adapter=lora adapter.targets=[LAYER,...]",
+    "use_rslora": "adapter=lora adapter.rank_stabilised=true",
+    "use_dora": "adapter=dora",
+    "use_peft": "adapter=lora",
+    "layerwise_lr_decay": "train.layer_lr_decay=RATIO",
     "wandb": _NO_TRACKER,
     "wandb_log": _NO_TRACKER,
     "wandb_project": _NO_TRACKER,

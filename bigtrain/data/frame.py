@@ -63,7 +63,7 @@ def mask_id(tokenizer: Tokenizer) -> int:
         if (id_ := tokenizer.backend.token_to_id(token)) is not None:
             return int(id_)
     raise UserError(
-        "objective=masked with a tokenizer that has no mask token",
+        "a masked model with a tokenizer that has no mask token",
         f"hidden tokens are replaced by one: {', '.join(_MASKS)}, or what tokenizer_config.json names as mask_token",
         "give tokenizer=wordpiece, or tokenizer=file tokenizer.path= the folder of an encoder",
     )

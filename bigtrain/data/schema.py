@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bigtrain.data.tasks.schema import AugmentConfig
 from bigtrain.data.tokenizer_schema import (
     AutoTokenizerConfig,
     BPEConfig,
@@ -30,6 +31,7 @@ __all__ = [
     "DataConfig",
     "FileTokenizerConfig",
     "Format",
+    "LabelsConfig",
     "OnError",
     "RowsConfig",
     "SetConfig",
@@ -199,13 +201,32 @@ class DataConfig:
 
 
 @dataclass
-class RowsConfig:
-    """Labelled rows for fine-tuning and their evaluation: csv or tsv with a header line, jsonl, json or parquet."""
+class LabelsConfig:
+    """How rows of files say what is to be learned, or measured."""
+
+    columns: list[str] = option(list, "names of the columns of csv and tsv files that have no header line")
+    pair_field: str | None = option(
+        None, "column or field with a second text: another segment for BERT, joined by a blank line for other models"
+    )
+    label_field: str = option("label", "column or field with the label")
+    label_separator: str | None = option(
+        None, "what stands between several labels of a row, such as a comma; a JSON list needs none"
+    )
+    words_field: str = option("tokens", "objective=tag, rows of JSON: the field with the list of words")
+    tags_field: str = option("tags", "objective=tag, rows of JSON: the field with the list of their tags")
+    word_column: int = option(0, "objective=tag, files of columns: which has the word; -1: the last")
+    tag_column: int = option(-1, "objective=tag, files of columns: which has the tag; -1: the last")
+
+
+@dataclass
+class RowsConfig(LabelsConfig):
+    """Labelled rows for fine-tuning: csv or tsv with a header line, jsonl, json or parquet."""
 
     train: str | None = option(None, "training rows: csv, tsv, jsonl, json or parquet")
-    validation: str | None = option(None, "validation rows: csv, tsv, jsonl, json or parquet")
+    validation: str | None = option(
+        None, "validation rows: csv, tsv, jsonl, json or parquet; null: data.validation_fraction of the training rows"
+    )
     text_field: list[str] = option(
         lambda: ["text"], "column or field with the text: a dotted path, or several, joined by a blank line"
     )
-    pair_field: str | None = option(None, "column or field with a second text, joined by a blank line")
-    label_field: str = option("label", "column or field with the label")
+    augment: AugmentConfig = option(AugmentConfig, "changes of training texts, drawn anew in every pass")

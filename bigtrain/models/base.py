@@ -17,6 +17,7 @@ from bigtrain.models.schema import DecoderConfig
 
 if TYPE_CHECKING:
     from bigtrain.generation.cache import KVCache
+    from bigtrain.models.adapters import Adapter
 
 ModelConfig = DecoderConfig | EncoderConfig | RecurrentConfig
 
@@ -31,6 +32,7 @@ class Model(nn.Module):
     config: ModelConfig  # resolved: no nulls
     output: Output  # what its head gives
     carried: int = 0  # tokens that a training row begins with and that are not learned from
+    adapter: Adapter | None = None  # what is trained instead of the weights: see `adapters.adapt`
     blocks: nn.ModuleList  # what is compiled, checkpointed and sharded one by one
 
     @abstractmethod
@@ -79,6 +81,17 @@ def materialise(model: Model, device: torch.device, seed: int) -> Model:
 def n_parameters(model: nn.Module) -> int:
     """Parameters, a tied matrix counted once."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def n_trained(model: nn.Module) -> int:
+    """Parameters that training moves."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def training_flops(model: Model, seq_len: int) -> float:
+    """Forward and backward of a token: see `Model.flops_per_token`. A frozen matrix has no gradient of its own."""
+    frozen = sum(parameter.numel() for parameter in model.blocks.parameters() if not parameter.requires_grad)
+    return model.flops_per_token(seq_len) - 2.0 * frozen
 
 
 def generator_for(seed: int, name: str) -> torch.Generator:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from safetensors.torch import save_file
 
 from bigtrain.errors import UserError
 from bigtrain.log import log
+from bigtrain.models.adapter_files import AdaptedFiles, fill_adapters, model_files, save_adapter
+from bigtrain.models.adapter_folder import tokenizer_folder
 from bigtrain.models.base import Model
 from bigtrain.models.card import Training, model_card
 from bigtrain.models.families import names_of, on_meta
-from bigtrain.models.huggingface_config import ModelFolder, config_json, generation_json, read_config
+from bigtrain.models.huggingface_config import ModelFolder, config_json, read_config
+from bigtrain.models.huggingface_generation import FILE as GENERATION
+from bigtrain.models.huggingface_generation import generation_json
 from bigtrain.models.names import Entry
 from bigtrain.models.output import Output
 from bigtrain.models.vocabulary import Moved
@@ -73,7 +77,7 @@ def read_folder(folder: Path, *, resize_vocab: bool = False) -> tuple[ModelFolde
 
     resize_vocab: the embedding will be made to fit, so a tokenizer with more entries than rows will do.
     """
-    source, tokenizer = read_config(folder), Tokenizer.load(folder)
+    source, tokenizer = read_config(folder), Tokenizer.load(tokenizer_folder(folder))
     assert source.config.vocab_size is not None
     if tokenizer.vocab_size > source.config.vocab_size and not resize_vocab:
         raise UserError(
@@ -119,6 +123,8 @@ def load_weights(folder: Path, model: Model, moved: Moved | None = None, seed: i
             ours = [parameters[name] for name in entry.ours]
             for parameter, part in zip(ours, entry.split(tensor, [len(p) for p in ours]), strict=True):
                 parameter.copy_(part)
+    if model.adapter:
+        fill_adapters(files, model, seed)
 
 
 def _vocabulary_rows(model: Model) -> set[str]:
@@ -128,7 +134,8 @@ def _vocabulary_rows(model: Model) -> set[str]:
 
 def _moved(folder: Path, model: Model, tokenizer: Tokenizer) -> Moved | None:
     """Where the rows of the model's vocabulary come from, if it is not just the folder's."""
-    before, after, own = read_config(folder).config.vocab_size, model.config.vocab_size, Tokenizer.load(folder)
+    before, after = read_config(folder).config.vocab_size, model.config.vocab_size
+    own = Tokenizer.load(tokenizer_folder(folder))
     assert before is not None
     assert after is not None
     if before == after and own.hash == tokenizer.hash:
@@ -137,7 +144,7 @@ def _moved(folder: Path, model: Model, tokenizer: Tokenizer) -> Moved | None:
 
 
 class _Matched(NamedTuple):
-    files: WeightFiles
+    files: WeightFiles | AdaptedFiles
     where: dict[str, str]  # full name of a tensor -> its name in the files
     wanted: list[Entry]  # what the model takes from them
     new: set[str]  # parameters of the model that they do not give
@@ -151,7 +158,7 @@ def _matched(folder: Path, model: Model, moved: Moved | None) -> _Matched:
         shapes |= {
             name: torch.Size([moved.n_before, *shapes[name][1:]]) for name in _vocabulary_rows(model) & {*shapes}
         }
-    files = WeightFiles(folder)
+    files = model_files(folder, model)
     where = names.full_names(files.shapes, source.config, model.output)
     files.check_types(where.values())  # not those of the constants, which are left out
     new = names.new(model.config, model.output, source.output, where)
@@ -175,7 +182,7 @@ def _matched(folder: Path, model: Model, moved: Moved | None) -> _Matched:
     return _Matched(files, where, wanted, new)
 
 
-def _spare(files: WeightFiles, where: dict[str, str], model: Model, source: Output) -> set[str]:
+def _spare(files: WeightFiles | AdaptedFiles, where: dict[str, str], model: Model, source: Output) -> set[str]:
     """Tensors that the model has no use for, and those that are another one once more."""
     names = names_of(model.config)
     same = {
@@ -196,20 +203,27 @@ def save_model(
     tokenizer: Tokenizer,
     *,
     training: Training | None = None,
+    generation: dict[str, Any] | None = None,
     shard_bytes: int = 5 * 10**9,
 ) -> None:
     """Write config.json, generation_config.json, fp32 weights and the tokenizer into an existing folder.
 
     transformers' Auto classes open it as it lies. Weights of more than `shard_bytes` are split into several files with
     an index. The names are free of what compilation adds to them; a tied head is left out. training: what README.md,
-    the model card, tells of it; without that there is none.
+    the model card, tells of it; without that there is none. generation: what generation_config.json keeps of that of
+    the model it started from, see `huggingface_generation.inherited`. Of an adapted model only the adapter is
+    written, for the base that it names: see `adapter_files`.
     """
     if training:
         write_text(folder / "README.md", model_card(model, tokenizer, training))
-    write_json(folder / "config.json", config_json(model.config, tokenizer, model.output))
+    config = config_json(model.config, tokenizer, model.output)
     if model.causal and model.output.language:
-        write_json(folder / "generation_config.json", generation_json(tokenizer))
+        write_json(folder / GENERATION, generation_json(tokenizer, generation or {}))
     tokenizer.save(folder)
+    if model.adapter:
+        save_adapter(folder, model, config)
+        return
+    write_json(folder / "config.json", config)
     shards = list(_shards(model, shard_bytes))
     total = len(shards)
     names = [WEIGHTS] if total == 1 else [f"model-{n + 1:05d}-of-{total:05d}.safetensors" for n in range(total)]

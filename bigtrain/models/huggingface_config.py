@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain.errors import UserError
+from bigtrain.models.adapter_folder import BASE, config_of_adapter, is_adapter, read_adapter
 from bigtrain.models.base import ModelConfig
 from bigtrain.models.encoder_schema import EncoderArchitecture, EncoderConfig
 from bigtrain.models.huggingface_encoder import CLASSES, encoder_json, read_encoder
@@ -100,8 +102,17 @@ _LM_CLASSES = {Architecture.gpt2: "LMHeadModel"}
 
 def read_config(folder: Path) -> ModelFolder:
     """The shape and the output of a Hugging Face folder. Raises UserError for what is no decoder that is built here."""
-    path = folder / "config.json"
-    raw = read_json(path)
+    if not is_adapter(folder):
+        return _read(folder, folder / "config.json", read_json(folder / "config.json"))
+    if (config := config_of_adapter(folder)) is not None:
+        return _read(folder, folder / BASE, config)
+    adapter = read_adapter(folder)
+    base = read_config(adapter.base)
+    return dataclasses.replace(base, folder=folder, output=adapter.output(base.output))
+
+
+def _read(folder: Path, path: Path, raw: dict[str, Any]) -> ModelFolder:
+    """The same from the content of a config.json, wherever that lies."""
     kind = raw.get("model_type")
     supported = [*Architecture, *EncoderArchitecture, *RecurrentArchitecture]
     if kind not in supported:
@@ -127,7 +138,7 @@ def read_config(folder: Path) -> ModelFolder:
         config = read_recurrent(path, raw, RecurrentArchitecture(kind))
     else:
         config = _decoder(path, raw, Architecture(str(kind))).resolved(0)
-    return ModelFolder(folder, config, _output(path, raw), _eos_ids(raw))
+    return ModelFolder(folder, config, _output(path, raw), eos_ids(raw))
 
 
 def _decoder(path: Path, raw: dict[str, Any], architecture: Architecture) -> DecoderConfig:
@@ -162,7 +173,7 @@ def _output(path: Path, raw: dict[str, Any]) -> Output:
     if not kinds:
         return LANGUAGE
     if kinds == [OutputKind.span]:
-        return Output(OutputKind.span)
+        return Output(OutputKind.span, thresholds=_thresholds(path, raw, 1))
     # transformers leaves the names out where they are its own.
     count = value_of(path, raw, Key("num_labels", 2))
     by_id = raw.get("id2label") or {str(number): f"LABEL_{number}" for number in range(count)}
@@ -171,10 +182,22 @@ def _output(path: Path, raw: dict[str, Any]) -> Output:
     except (KeyError, TypeError) as error:
         raise UserError(f"{path}: id2label", "it names the labels 0, 1, 2, ...", "restore the file") from error
     kind = next((kind for kind in kinds if PROBLEMS.get(kind) == raw.get("problem_type")), kinds[0])
+    if kind is OutputKind.labels:
+        return Output(kind, labels, _thresholds(path, raw, len(labels)))
     return Output(kind, () if kind is OutputKind.score else labels)
 
 
-def _eos_ids(raw: dict[str, Any]) -> list[int]:
+def _thresholds(path: Path, raw: dict[str, Any], n_labels: int) -> tuple[float, ...]:
+    """What is kept beside transformers' own keys, of which it takes no notice."""
+    given = raw.get("thresholds", [])
+    numbers = isinstance(given, list) and all(isinstance(one, float | int) and 0 <= one <= 1 for one in given)
+    if not numbers or len(given) not in (0, n_labels):
+        raise UserError(f"{path}: thresholds", "it is a probability for each of the labels", "restore the file")
+    return tuple(map(float, given))
+
+
+def eos_ids(raw: dict[str, Any]) -> list[int]:
+    """The tokens that end a text, by a config.json or a generation_config.json."""
     given = raw.get("eos_token_id")
     return [id_ for id_ in (given if isinstance(given, list) else [given]) if isinstance(id_, int)]
 
@@ -204,6 +227,8 @@ def config_json(config: ModelConfig, tokenizer: Tokenizer, output: Output) -> di
         content["architectures"] = [re.sub("(For|LMHead).*", HEADS[output.kind], kind)]
     if output.kind in PROBLEMS:
         content["problem_type"] = PROBLEMS[output.kind]
+    if output.thresholds:
+        content["thresholds"] = list(output.thresholds)
     labels = ("LABEL_0",) if output.kind is OutputKind.score else output.labels
     if labels:
         content["id2label"] = {str(number): label for number, label in enumerate(labels)}
@@ -218,11 +243,6 @@ def _decoder_json(config: DecoderConfig) -> dict[str, Any]:
         return content | {"embd_pdrop": config.dropout, "attn_pdrop": 0.0} | off
     content |= write_rope(config) | {"attention_dropout": 0.0}
     return content | {key: value for key, value in off.items() if value is not None}
-
-
-def generation_json(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The generation_config.json: where transformers' `generate` begins, ends and pads."""
-    return {**token_ids(tokenizer), "pad_token_id": tokenizer.pad_id}
 
 
 def token_ids(tokenizer: Tokenizer) -> dict[str, int | None]:

@@ -38,6 +38,7 @@ class Output:
 
     kind: OutputKind = OutputKind.tokens
     labels: tuple[str, ...] = ()
+    thresholds: tuple[float, ...] = ()  # probabilities from which on a row has each of several labels; none: 0.5
 
     @classmethod
     def numbered(cls, n_labels: int) -> Output:

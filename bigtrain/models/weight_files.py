@@ -18,13 +18,13 @@ _LISTED = 20
 
 
 class WeightFiles:
-    """The safetensors files of a folder: shapes by name at once, tensors one by one."""
+    """The safetensors files of a folder: shapes by name at once, tensors one by one. only: one file of it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, only: str | None = None) -> None:
         self.shapes: dict[str, list[int]] = {}
         self._file_of: dict[str, Path] = {}
         self._types: dict[str, str] = {}
-        for path in _weight_files(folder):
+        for path in [folder / only] if only else weight_paths(folder):
             with _opened(path) as tensors:
                 for name in tensors.keys():  # noqa: SIM118
                     view = tensors.get_slice(name)
@@ -48,7 +48,8 @@ class WeightFiles:
             return tensor
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_paths(folder: Path) -> list[Path]:
+    """The files that hold the weights of a folder. Raises UserError where there are none that are read."""
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if (folder / INDEX).is_file():

@@ -21,12 +21,13 @@ class Causal:
     that survives a change of tokenizer.
     """
 
-    metric_names: tuple[str, ...] = ("loss", "perplexity", "bits_per_byte", "token_accuracy")
     higher_is_better = frozenset({"token_accuracy"})
     per_row: frozenset[str] = frozenset()
 
     def __init__(self, *, compile: bool = False, token_bytes: np.ndarray | None = None) -> None:
         self.loss = torch.compile(summed_cross_entropy, dynamic=False) if compile else summed_cross_entropy
+        bits = [] if token_bytes is None else ["bits_per_byte"]
+        self.metric_names: tuple[str, ...] = ("loss", "perplexity", *bits, "token_accuracy")
         self.token_bytes = None if token_bytes is None else torch.from_numpy(token_bytes.astype(np.float64))
 
     def weight(self, batch: Batch) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bigtrain.errors import UserError
 from bigtrain.options import option
 
 
@@ -34,8 +35,66 @@ class MaskedConfig:
     fraction: float = option(0.15, "share of the tokens that are asked for", above=0, at_most=0.9)
 
 
+class ClassWeights(StrEnum):
+    """What the rows of a label count."""
+
+    none = "none"
+    balanced = "balanced"  # labels with few rows more
+
+
 @dataclass
 class ClassifyConfig:
-    """One label per row, from a table or jsonl: a head on the last token of the text, or on an encoder's first."""
+    """One label per row, or several, from a table or jsonl: a head on the text's last token, or an encoder's first."""
 
     name: str = option("classify", "the objective")
+    multi_label: bool = option(
+        False, "any number of labels per row; also where labels are JSON lists, or with data.label_separator="
+    )
+    labels: list[str] = option(
+        list, "the labels in the order of the model's outputs; empty: sorted, or those that the model has"
+    )
+    class_weights: ClassWeights = option(ClassWeights.none, "balanced: labels with few rows count more in the loss")
+    label_smoothing: float = option(0.0, "share of the truth that is spread over all labels", at_least=0, below=1)
+
+    def check(self) -> None:
+        """Rules between keys. Raises UserError."""
+        if repeated := [label for label in self.labels if self.labels.count(label) > 1]:
+            raise UserError(f"objective.labels with {repeated[0]!r} twice", "labels differ", "name each once")
+        if len(self.labels) == 1:
+            rule = "a classifier tells two labels or more apart"
+            raise UserError(f"objective.labels={self.labels}", rule, "name all labels, or none")
+
+
+@dataclass
+class RegressConfig:
+    """A number per row, from a table or jsonl, by the mean squared error."""
+
+    name: str = option("regress", "the objective")
+
+
+@dataclass
+class TagConfig:
+    """A tag for each word, such as named entities in IOB2 or BIOES, or parts of speech."""
+
+    name: str = option("tag", "the objective")
+
+
+@dataclass
+class SftConfig:
+    """The answers of conversations, by their prompts: instructions, chats, translation, summaries."""
+
+    name: str = option("sft", "the objective")
+    template: str = option(
+        "auto", "chat template: auto (the model's own, else plain), chatml, llama3, plain, or a file with Jinja"
+    )
+
+
+@dataclass
+class SpanConfig:
+    """Where in a context the answer to a question begins and ends; or that it has none."""
+
+    name: str = option("span", "the objective")
+    overlap: int | None = option(
+        None, "tokens that neighbouring windows of a long context share; null: 128, or a quarter of a row", at_least=0
+    )
+    max_answer_tokens: int = option(30, "tokens of an answer at most, when one is looked for", at_least=1)

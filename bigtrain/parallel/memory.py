@@ -9,13 +9,25 @@ from collections.abc import Iterator
 import torch
 
 from bigtrain.errors import UserError
-from bigtrain.models.base import Model, n_parameters
+from bigtrain.models.base import Model, n_parameters, n_trained
 from bigtrain.parallel.placement import Placement
 from bigtrain.parallel.schema import Precision
 
-STATE_BYTES = 16  # fp32 weight, gradient and two moments of a parameter
-SAVED_BYTES = 12  # fp32 weight and two moments of a parameter
+_WEIGHT_BYTES = 4  # fp32
+_MOMENT_BYTES = 8  # two of them
+_GRADIENT_BYTES = 4
 _CPU_TOKENS = 16384  # larger micro-batches are no faster on a CPU
+
+
+def state_bytes(model: Model) -> int:
+    """Weights, and gradients and moments of what is trained."""
+    return _WEIGHT_BYTES * n_parameters(model) + (_GRADIENT_BYTES + _MOMENT_BYTES) * n_trained(model)
+
+
+def saved_bytes(model: Model) -> int:
+    """A checkpoint: weights (of an adapted model what is trained), and the moments of what is trained."""
+    saved = n_trained(model) if model.adapter else n_parameters(model)
+    return _WEIGHT_BYTES * saved + _MOMENT_BYTES * n_trained(model)
 
 
 def activation_bytes(model: Model, precision: Precision, *, compiled: bool) -> float:
@@ -53,7 +65,7 @@ def _total_bytes(placement: Placement) -> float:
 def require_memory(model: Model, placement: Placement) -> None:
     """Refuse, before anything is allocated, a model that the device could never train. Raises UserError."""
     parameters, total = n_parameters(model), _total_bytes(placement)
-    if (need := 8 * parameters) > total:
+    if (need := _WEIGHT_BYTES * parameters + _GRADIENT_BYTES * n_trained(model)) > total:
         raise UserError(
             f"a model of {parameters:,} parameters on {placement.device}",
             f"weights and gradients alone take {need / 1e9:.1f} GB, and a process has {total / 1e9:.1f} GB",
@@ -82,7 +94,7 @@ def out_of_memory_is_an_error(micro_batch_rows: int) -> Iterator[None]:
 
 def choose_micro_batch(model: Model, rows: int, seq_len: int, placement: Placement, *, compiled: bool) -> int:
     """The largest divisor of `rows`, the rows of one part of the global batch, that fits into 80 % of free memory."""
-    free = 0.8 * free_bytes(placement) - STATE_BYTES * n_parameters(model)
+    free = 0.8 * free_bytes(placement) - state_bytes(model)
     tokens = free / activation_bytes(model, placement.precision, compiled=compiled)
     if placement.device.type == "cpu":
         tokens = min(tokens, _CPU_TOKENS)

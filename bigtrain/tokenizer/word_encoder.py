@@ -21,7 +21,7 @@ _LONG = 1 << 21  # characters of a text that is encoded in parts
 class WordEncoder:
     """For a tokenizer that cuts text into the words of GPT-2's pattern and encodes each by itself.
 
-    encode_word: ids of one word. It is called once for each distinct word, so it may be slow. Threads that call it take turns.
+    encode_word: ids of one word. It is called once for each distinct word, so it may be slow. Threads take turns.
     """
 
     def __init__(self, encode_word: Callable[[str], Sequence[int]]) -> None:

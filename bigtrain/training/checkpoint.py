@@ -24,7 +24,7 @@ from torch import Tensor
 from bigtrain import storage
 from bigtrain.errors import DiskFull, UserError
 from bigtrain.log import log
-from bigtrain.parallel.memory import SAVED_BYTES
+from bigtrain.models.adapter_folder import is_adapter
 
 _NAME = re.compile(r"step-\d{8}")
 _FORMAT = 1
@@ -207,12 +207,12 @@ def point_and_prune(checkpoints: Path, *, step: int, best_step: int | None, keep
             shutil.rmtree(doomed)
 
 
-def require_space(checkpoints: Path, n_parameters: int, keep_last: int) -> None:
-    """Estimate the disk need of a run before it begins. Raises DiskFull.
+def require_space(checkpoints: Path, checkpoint_bytes: int, keep_last: int) -> None:
+    """Estimate the disk need of a run, by that of a checkpoint, before it begins. Raises DiskFull.
 
     At the worst moment the kept checkpoints, the best one and the one being written are on disk.
     """
-    need = (keep_last + 2) * n_parameters * SAVED_BYTES
+    need = (keep_last + 2) * checkpoint_bytes
     there = sum(file.stat().st_size for file in checkpoints.rglob("*") if file.is_file()) if checkpoints.is_dir() else 0
     free = shutil.disk_usage(checkpoints.parent).free + there
     log.info("disk: checkpoints need up to %.1f GB, %.1f GB are free", need / 1e9, free / 1e9)
@@ -235,7 +235,7 @@ def resolve(path: Path) -> Path:
             "it is a file" if path.exists() else "there is no such folder",
             "name a run folder, a checkpoint folder or a Hugging Face folder",
         )
-    if (path / "config.json").is_file():
+    if (path / "config.json").is_file() or is_adapter(path):
         if (path.parent / "manifest.json").is_file():
             _verified(path.parent)
         return path

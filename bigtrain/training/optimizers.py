@@ -105,6 +105,23 @@ class OptimizerSet:
             optimizer.state[parameter][key] = value.to("cpu" if on_cpu else parameter.device)
 
 
+def layer_ratios(model: Model, decay: float) -> Callable[[str], float]:
+    """Layer-wise decay of the rate: `decay` to the power of the blocks between a parameter and the model's end.
+
+    The head and the last block move at the full rate, the embeddings at decay^n_layers (Clark et al. 2020, "ELECTRA",
+    arXiv 2003.10555).
+    """
+    n_layers = model.config.n_layers
+
+    def ratio(name: str) -> float:
+        first, _, rest = name.partition(".")
+        if first == "blocks":
+            return decay ** (n_layers - 1 - int(rest.partition(".")[0]))
+        return decay**n_layers if first in ("embedding", "positions", "segments", "embedding_norm") else 1.0
+
+    return ratio
+
+
 def _names(model: Model) -> dict[nn.Parameter, str]:
     return {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
 
@@ -162,11 +179,13 @@ def build_muon(model: Model, config: MuonConfig) -> OptimizerSet:
     names = _names(model)
     hidden = [p for p in model.hidden_matrices() if p in names]
     rest = [p for p in names if not any(p is matrix for matrix in hidden)]
-    muon = Muon(hidden, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    adamw = torch.optim.AdamW(
-        rest, lr=config.adamw_lr, betas=config.betas, eps=config.eps, weight_decay=0.0, fused=True
-    )
-    return OptimizerSet([muon, adamw], names)
+    optimizers: list[torch.optim.Optimizer] = []
+    if hidden:
+        optimizers.append(Muon(hidden, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay))
+    if rest:  # a frozen part leaves none of the one or the other
+        arguments: dict[str, Any] = {"lr": config.adamw_lr, "betas": config.betas, "eps": config.eps}
+        optimizers.append(torch.optim.AdamW(rest, **arguments, weight_decay=0.0, fused=True))
+    return OptimizerSet(optimizers, names)
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:

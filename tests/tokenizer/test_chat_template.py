@@ -15,8 +15,8 @@ from bigtrain.data.tokenizer_schema import (
     WordsConfig,
 )
 from bigtrain.errors import UserError
-from bigtrain.tokenizer import Tokenizer, choose, settings, train
-from bigtrain.tokenizer.chat import chat_template
+from bigtrain.tokenizer import EOS, Tokenizer, choose, settings, train
+from bigtrain.tokenizer.chat import chat_template, with_template
 
 TEXTS = ["The cat sat on the mat. " * 50]
 MESSAGES = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello "}]
@@ -38,7 +38,7 @@ def test_named_templates_are_rendered_by_transformers(name: str, tmp_path: Path)
     text = other.apply_chat_template(MESSAGES, tokenize=False, add_generation_prompt=True)
     assert text == RENDERED[name]
     ids = other.apply_chat_template(MESSAGES, add_generation_prompt=True)["input_ids"]
-    special = [tokenizer.backend.token_to_id(token) for token in chat_template(name).special_tokens]
+    special = [tokenizer.backend.token_to_id(token) for token in (*chat_template(name).special_tokens, EOS)]
     assert None not in special
     assert [id_ for id_ in ids if id_ in special] == [
         other.convert_tokens_to_ids(token) for token in __import__("re").findall(r"<\|\w+\|>", text)
@@ -116,3 +116,23 @@ def test_settings_are_what_was_chosen() -> None:
         "special_tokens": ["<x>"],
         "chat_template": chat_template("plain").text,
     }
+
+
+@pytest.mark.parametrize("name", ["chatml", "llama3"])
+def test_tokens_of_a_template_are_added_only_where_they_may_be(name: str) -> None:
+    before = train(BPEConfig(vocab_size=300), TEXTS)
+    with pytest.raises(UserError, match=r"model\.resize_vocab=true"):
+        with_template(before, name, grow=False)
+    after = with_template(before, name, grow=True)
+    assert after.vocab_size == before.vocab_size + len(chat_template(name).special_tokens)
+    assert after.config["chat_template"] == chat_template(name).text
+    assert with_template(after, "auto", grow=False) is after
+    assert with_template(after, name, grow=False).hash == after.hash
+
+
+def test_without_a_template_of_its_own_a_tokenizer_takes_the_plain_one() -> None:
+    before = train(BytesConfig(), [])
+    after = with_template(before, "auto", grow=False)
+    assert (after.config["chat_template"], after.hash) == (chat_template("plain").text, before.hash)
+    with pytest.raises(UserError, match=r"(?s)objective\.template=chatlm.*chatml, llama3, plain"):
+        with_template(before, "chatlm", grow=True)

@@ -46,6 +46,7 @@ class Task:
     fingerprint: str | dict[str, Any]  # of the data, or of its parts by name
     seq_len: int
     batch_rows: int
+    examples: Callable[[], list[tuple[str, str]]] | None = None  # texts before and after, for --dry-run to show
 
 
 @dataclass

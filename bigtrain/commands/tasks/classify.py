@@ -1,95 +1,142 @@
-"""A label of a row of text: from tables and JSON Lines."""
+"""Labels of rows of text: one, or any number of them."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bigtrain.commands.tasks.base import Measurement, Task, batch_rows, refuse_unread, row_length, window_length
-from bigtrain.commands.tasks.masked import frame_of
-from bigtrain.commands.tasks.rows import check_rows, fingerprint, measured_files, rows_at_once
+import numpy as np
+
+from bigtrain.commands.tasks.base import Measurement, Task
+from bigtrain.commands.tasks.label_report import OneLabel, SeveralLabels
+from bigtrain.commands.tasks.labelled import MeasuredRows, labelled_task, measured_rows, read_parts
 from bigtrain.config import Loaded
-from bigtrain.data.tasks.labelled import LabelledRows
-from bigtrain.data.tasks.rows import Rows, read_rows
+from bigtrain.data.tasks.labels import label_flags, label_names, label_numbers, several_labels, sorted_labels
+from bigtrain.data.tasks.rows import Rows
 from bigtrain.errors import UserError
-from bigtrain.evaluation.evaluator import Part
+from bigtrain.log import log
+from bigtrain.metrics.multi_label import DEFAULT_THRESHOLD
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, read_folder
 from bigtrain.models.output import Output, OutputKind
 from bigtrain.models.vocabulary import resized
-from bigtrain.objectives.classify import Classify
+from bigtrain.objectives.classify import Classify, MultiLabel, balanced_positives, balanced_weights
+from bigtrain.objectives.schema import ClassWeights
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bigtrain.models.base import Model
     from bigtrain.parallel.placement import Placement
-    from bigtrain.schema import EvaluateConfig, FinetuneConfig, FinetuneDataConfig
+    from bigtrain.schema import EvaluateConfig, FinetuneConfig
     from bigtrain.tokenizer import Tokenizer
 
 
 def classify_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     """The checkpoint's model with a head for the labels of the training rows."""
     config: FinetuneConfig = loaded.config
-    check_rows(loaded)
-    refuse_unread(loaded, ["train.sample_prompts"], "objective=classify", "a classifier writes no text")
     source, tokenizer = read_folder(folder, resize_vocab=config.model.resize_vocab)
-    assert config.data.train
-    rows = _read(config.data, config.data.train)
-    checked = _read(config.data, config.data.validation) if config.data.validation else None
-    # A classifier that learns on keeps the order of its labels: its head has a row for each.
-    learned = source.output.kind is OutputKind.label
-    labels = source.output.labels if learned else tuple(sorted(set(rows.labels)))
-    if len(labels) < 2:
-        raise UserError(
-            f"one label in {config.data.train}: {', '.join(labels)}",
-            "a classifier tells two labels or more apart",
-            "give more rows",
-        )
+    parts = read_parts(loaded, lambda rows: _kinds(config, source, rows))
+    several = _several(config, source, parts[0])
+    data = config.data
+    names = [
+        label_names(part, data.label_field, several=several, separator=data.label_separator) if part else []
+        for part in parts
+    ]
+    labels = _labels(config, source, sorted_labels([*names[0], *([] if data.validation else names[1])]), several)
+    number = label_flags if several else label_numbers
+    found = [number(part, given, labels) if part else None for part, given in zip(parts, names, strict=True)]
+    training, checked = found
+    assert training is not None
     shape = resized(source.config, tokenizer) if config.model.resize_vocab else source.config
-    model = on_meta(shape, Output(OutputKind.label, labels))
-    seq_len = row_length(config.train, model)
-    frame = frame_of(model.config, tokenizer, f"train.seq_len={seq_len}", seq_len)
+    kind = OutputKind.labels if several else OutputKind.label
+    thresholds = source.output.thresholds if source.output.kind is kind else ()
+    model = on_meta(shape, Output(kind, labels, thresholds))
+    objective = (_multi_label if several else _single)(config, model, training, checked)
+    return labelled_task(loaded, placement, folder, tokenizer, model, objective, parts, (training, checked))
 
-    def labelled(part: Rows) -> LabelledRows:
-        few_lengths = config.device.compile
-        return LabelledRows(part.texts, part.numbers(labels), tokenizer, seq_len, frame=frame, few_lengths=few_lengths)
 
-    validation = labelled(checked) if checked else None
-    return Task(
-        model=model,
-        init_from=folder,
-        objective=Classify(),
-        rows=labelled(rows),
-        validation=lambda rows: [Part(validation.batches(rows))] if validation else [],
-        tokenizer=tokenizer,
-        fingerprint=fingerprint(*[(part.texts, part.labels) for part in (rows, checked) if part]),
-        seq_len=seq_len,
-        batch_rows=batch_rows(config.train, seq_len),
-    )
+def _several(config: FinetuneConfig, source: ModelFolder, rows: Rows) -> bool:
+    """Whether rows may have any number of labels."""
+    asked = config.objective.multi_label or config.data.label_separator is not None
+    return asked or several_labels(rows) or source.output.kind is OutputKind.labels
+
+
+def _kinds(config: FinetuneConfig, source: ModelFolder, rows: Rows) -> Sequence[Hashable]:
+    """By which rows are held out: their label; where there are several, all alike."""
+    if _several(config, source, rows):
+        return [0] * len(rows)
+    return label_names(rows, config.data.label_field)
+
+
+def _labels(config: FinetuneConfig, source: ModelFolder, found: tuple[str, ...], several: bool) -> tuple[str, ...]:
+    """The labels in the order of the model's outputs. found: those of the rows."""
+    kind = OutputKind.labels if several else OutputKind.label
+    given, own = tuple(config.objective.labels), source.output.labels
+    if source.output.kind is kind:
+        # A classifier that learns on keeps the order of its labels: its head has a row for each.
+        if given and given != own:
+            raise UserError(
+                f"objective.labels=[{','.join(given)}] with a classifier of {', '.join(own)}",
+                "its outputs are those labels in that order; rows name theirs, so that the order does not matter",
+                "leave objective.labels out",
+            )
+        return own
+    if source.output.kind in (OutputKind.label, OutputKind.labels):
+        log.warning("%s is not what these rows ask for: its head is drawn anew", source.output)
+    labels = given or found
+    if len(labels) < (1 if several else 2):
+        raise UserError(
+            f"one label in {config.data.train}: {', '.join(labels)}"
+            if labels
+            else f"no label in any row of {config.data.train}",
+            "a classifier tells two labels or more apart",
+            "give more rows, or set data.label_field=",
+        )
+    return labels
+
+
+def _single(config: FinetuneConfig, model: Model, training: NDArray[Any], checked: NDArray[Any] | None) -> Classify:
+    n_labels, wanted = model.output.size, config.objective
+    weights = balanced_weights(training, n_labels) if wanted.class_weights is ClassWeights.balanced else None
+    complete = checked is not None and len(np.unique(checked)) == n_labels
+    return Classify(weights, wanted.label_smoothing, every_label=complete)
+
+
+def _multi_label(
+    config: FinetuneConfig, model: Model, training: NDArray[Any], checked: NDArray[Any] | None
+) -> MultiLabel:
+    def tuned(thresholds: tuple[float, ...]) -> None:
+        model.output = dataclasses.replace(model.output, thresholds=thresholds)  # goes into the next checkpoint
+
+    wanted = config.objective
+    weights = balanced_positives(training) if wanted.class_weights is ClassWeights.balanced else None
+    complete = checked is not None and _mixed(checked)
+    return MultiLabel(None, weights, wanted.label_smoothing, every_label=complete, tuned=tuned)
+
+
+def _mixed(flags: NDArray[Any]) -> bool:
+    """Whether every label has rows with it and rows without it."""
+    return bool((flags.any(0) & ~flags.all(0)).all())
 
 
 def classify_measurement(
     loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, placement: Placement
 ) -> Measurement:
-    """The rows of csv, tsv or jsonl files, whose labels must be among those of the checkpoint."""
+    """The rows of files, whose labels must be among those of the checkpoint."""
     config: EvaluateConfig = loaded.config
-    texts: list[str] = []
-    labels: list[int] = []
-    for path in measured_files(loaded, source):
-        read = read_rows(path, config.data.text_field, config.data.label_field, config.data.pair_field)
-        texts += read.texts
-        labels += read.numbers(source.output.labels)
-    most = config.evals.max_tokens
-    seq_len = window_length(config, source)
-    labelled = LabelledRows(
-        texts[:most],
-        labels[:most],
-        tokenizer,
-        seq_len,
-        frame=frame_of(source.config, tokenizer, f"evals.seq_len={seq_len}", seq_len),
-        few_lengths=config.device.compile,
-    )
-    rows = rows_at_once(config, max(len(ids) for ids in labelled.ids))
-    return Measurement(Classify(), labelled.batches(rows), {"rows": len(labelled)})
-
-
-def _read(data: FinetuneDataConfig, path: str) -> Rows:
-    return read_rows(Path(path), data.text_field, data.label_field, data.pair_field)
+    data, labels, several = config.data, source.output.labels, source.output.kind is OutputKind.labels
+    files = measured_rows(loaded, source)
+    names = [label_names(rows, data.label_field, several=several, separator=data.label_separator) for rows in files]
+    number = label_flags if several else label_numbers
+    found = np.concatenate([number(rows, given, labels) for rows, given in zip(files, names, strict=True)])
+    measured = MeasuredRows(config, source, tokenizer, files, found)
+    if several:
+        thresholds = source.output.thresholds or (DEFAULT_THRESHOLD,) * len(labels)
+        report: OneLabel | SeveralLabels = SeveralLabels(labels, np.array(thresholds), files)
+        objective: Classify | MultiLabel = MultiLabel(thresholds, every_label=_mixed(found))
+    else:
+        report, objective = OneLabel(labels, files), Classify(every_label=len(np.unique(found)) == len(labels))
+    return Measurement(objective, measured.batches, measured.size, report.predictions, report.sections)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bigtrain.schema import EvaluateConfig, FinetuneConfig
 
 _TEXT = ("data.files", "data.path", "data.builtin")
+_OF_TEXT = ("data.test_fraction", "data.split_by", "data.group_field", "data.sample", "data.format", "data.encoding")
 _UNREAD_IN_EVALUATION = ("data.path", "data.builtin", "data.split", "data.split_by", "evals.stride")
 
 
@@ -25,7 +26,7 @@ def check_rows(loaded: Loaded) -> None:
     given, rule = f"objective={config.objective.name}", "it reads the rows of a file"
     raw = [*_TEXT, *sorted(key for key in loaded.named if key.startswith(("data.sets.", "data.sources.")))]
     refuse_unread(loaded, raw, given, rule, "data.train= and data.validation=")
-    refuse_unread(loaded, ["train.isolate_documents"], given, rule)
+    refuse_unread(loaded, ["train.isolate_documents", *_OF_TEXT], given, rule)
     if not config.data.train:
         raise UserError(f"{given} without data.train=", "it learns from the rows of a file", "give data.train=FILE")
 

@@ -91,7 +91,7 @@ def causal_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
         )
     check_vocabulary(model, tokenizer)
     seq_len = row_length(train, model)
-    _check_samples(train.sample_prompts, tokenizer, model.config.max_seq_len)
+    check_samples(train.sample_prompts, tokenizer, model.config.max_seq_len)
     return Task(
         model=model,
         init_from=init_from,
@@ -147,7 +147,7 @@ def validation_parts(
     return parts
 
 
-def _check_samples(prompts: list[str], tokenizer: Tokenizer, longest: int) -> None:
+def check_samples(prompts: list[str], tokenizer: Tokenizer, longest: int) -> None:
     """Refuse before the first step what `generate` would refuse at the first evaluation."""
     for prompt in prompts:
         n_tokens = len(tokenizer.encode(prompt))

@@ -18,7 +18,6 @@ from bigtrain.data.schema import (
     AutoTokenizerConfig,
     DataConfig,
     Format,
-    OnError,
     TokenizerConfig,
     TrainableTokenizerConfig,
     WordBoundaries,
@@ -182,7 +181,6 @@ def _settings(
             for name, source in by_name.items()
         },
         "on_error": str(data.on_error),
-        "max_errors": data.max_errors if data.on_error is OnError.skip else None,
         "max_row_bytes": data.max_row_bytes,
         "validation_fraction": data.validation_fraction,
         "test_fraction": data.test_fraction,

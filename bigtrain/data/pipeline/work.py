@@ -11,13 +11,15 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from bigtrain.data.reading.sources import TooManyErrors
 from bigtrain.errors import DiskFull, LostProcess, RunBusy, Stopped, UserError
 from bigtrain.log import log
 from bigtrain.storage import sync_file, sync_folder, write_json
 
 SUFFIX = ".preparing"
 _PLAN, _HOLDER = "plan.json", "holder"
-_GOES_ON = (Stopped, LostProcess, DiskFull, KeyboardInterrupt, SystemExit)  # after these the same command continues
+# After these the same command continues.
+_GOES_ON = (Stopped, LostProcess, DiskFull, TooManyErrors, KeyboardInterrupt, SystemExit)
 
 
 class WorkFolder:
@@ -57,8 +59,9 @@ class WorkFolder:
 def held(final: Path, *, wait: bool) -> Iterator[WorkFolder]:
     """The work folder beside `final`, for this process alone; removed at the end, unless there is more to do.
 
-    It stays where the block is stopped, loses a worker or fills the disk, so that the same command goes on. Raises
-    RunBusy where another living process holds it and `wait` is False, UserError where it is somebody else's folder.
+    It stays where the block is stopped, loses a worker, fills the disk or meets more errors than it may skip, so that
+    the same command goes on. Raises RunBusy where another living process holds it and `wait` is False, UserError where
+    it is somebody else's folder.
     """
     path = final.with_name(final.name + SUFFIX)
     descriptor, locked = _locked(path, wait=wait)

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+from collections.abc import Iterable
 from typing import Any
 
 from bigtrain.errors import UserError
+
+
+def nearest(field: str, names: Iterable[str]) -> str | None:
+    """The name that is most like a field's, whatever the case, if one is like it."""
+    small = {name.lower(): name for name in names}
+    return next((small[name] for name in difflib.get_close_matches(field.lower(), small, 1)), None)
 
 
 def value_at(row: dict[str, Any], field: str, where: str, key: str) -> Any:
@@ -16,10 +24,11 @@ def value_at(row: dict[str, Any], field: str, where: str, key: str) -> Any:
     for name in field.split("."):
         if not isinstance(value, dict) or name not in value:
             there = ", ".join(sorted(value)) if isinstance(value, dict) else f"none inside a {type(value).__name__}"
+            near = nearest(field, value) if isinstance(value, dict) and value is row else None
             raise UserError(
                 f"{where}: no field {field!r}",
                 f"every row has the field; the fields here: {there}",
-                f"set {key}= to one of these",
+                f"give {key}={near}, if that is meant, or another of these" if near else f"set {key}= to one of these",
             )
         value = value[name]
     return value

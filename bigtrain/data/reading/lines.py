@@ -25,6 +25,7 @@ class Part:
     compression: str | None = None
     encoding: str = "auto"
     fields: tuple[str, ...] = ()  # that are asked for, of files that hold rows
+    columns: tuple[str, ...] = ()  # names of a csv or tsv file's, where it has no header line
     max_row_bytes: int = 64 << 20
     start: int = 0  # byte (parquet: row group)
     stop: int | None = None

@@ -153,9 +153,13 @@ class Problems:
             raise too_many(error, self._most)
 
 
-def too_many(error: UserError, most: int) -> UserError:
+class TooManyErrors(UserError):
+    """More than data.max_errors: with a higher limit the same command goes on."""
+
+
+def too_many(error: UserError, most: int) -> TooManyErrors:
     """The error that ends a run with data.on_error=skip."""
-    return UserError(
+    return TooManyErrors(
         f"{error.given} (and {most} before)",
         f"data.on_error=skip goes on after {most} errors at most; this one: {error.rule}",
         f"{error.remedy}; or give data.max_errors=NUMBER, null for no limit",
@@ -228,10 +232,10 @@ def _part(piece: Piece) -> Part:
         source.compression,
         source.settings.encoding,
         tuple(source.settings.text_field + ([source.settings.group_field] if source.settings.group_field else [])),
-        source.max_row_bytes,
-        piece.start,
-        piece.stop,
-        piece.line,
+        max_row_bytes=source.max_row_bytes,
+        start=piece.start,
+        stop=piece.stop,
+        line=piece.line,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
 from bigtrain.data.reading import files
+from bigtrain.data.reading.fields import nearest
 from bigtrain.data.reading.items import Item
 from bigtrain.data.reading.lines import Part, lines, too_long
 from bigtrain.errors import UserError
@@ -62,7 +63,9 @@ def _table(part: Part, dialect: dict[str, Any]) -> Iterator[Item]:
     """The rows below the header, each with the line it begins at. Raises UserError where there is no good header."""
     # A text may be longer than the module's 128 kB. It stays so: other threads may be reading, too.
     csv.field_size_limit(sys.maxsize)
-    header = _header(replace(part, start=0, stop=None, line=1), dialect) if part.start else None
+    header = list(part.columns) or None
+    if part.start and header is None:
+        header = _header(replace(part, start=0, stop=None, line=1), dialect)
     for line, values, encoding, replacements in _records(part, dialect):
         if header is None:
             header = _names(part.path, values)
@@ -114,7 +117,7 @@ def _row(header: list[str], values: list[str], where: str) -> dict[str, Any] | U
 
 
 def read_parquet(part: Part) -> Iterator[Item]:
-    """Rows with the columns that are asked for, a few at a time. Raises UserError where a column is missing."""
+    """Rows with the columns that are asked for (none: all), a few at a time. Raises UserError where one is missing."""
     with _parquet(part) as file:
         columns = _columns(part, file.schema_arrow.names)
         number = part.line
@@ -159,12 +162,14 @@ def _columns(part: Part, there: list[str]) -> list[str]:
     wanted = [field if field in there else field.partition(".")[0] for field in part.fields]
     for field, column in zip(part.fields, wanted, strict=True):
         if column not in there:
+            near = nearest(field, there)
             raise UserError(
                 f"{part.path}: no column {field!r}",
                 f"every row has the field; the columns here: {', '.join(there)}",
-                "set data.text_field= (or data.group_field=, data.label_field=) to one of these",
+                "set data.text_field= (or data.group_field=, data.label_field=) to "
+                + (f"{near}, if that is meant, or another of these" if near else "one of these"),
             )
-    return list(dict.fromkeys(wanted))
+    return list(dict.fromkeys(wanted)) or there
 
 
 @contextlib.contextmanager

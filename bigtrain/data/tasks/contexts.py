@@ -2,86 +2,55 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bigtrain.data.frame import Frame
 from bigtrain.data.loader import Batch
+from bigtrain.data.tasks.encoding import PairFrame
+from bigtrain.data.tasks.labelled import N_WIDTHS
 from bigtrain.data.tasks.questions import Question
 from bigtrain.data.tasks.ragged import RaggedRows
 from bigtrain.errors import UserError
-from bigtrain.log import log
-from bigtrain.tokenizer import Tokenizer
+from bigtrain.tokenizer import Ids, Tokenizer
 
 Ints = NDArray[np.int64]
 _AT_ONCE = 1024  # texts
+_CORRECT = "correct or remove the question"
 
 
-@dataclass(frozen=True)
-class PairFrame:
-    """What stands before, between and after two texts, and the segment of each of the five parts' tokens."""
+def encoder_frame(tokenizer: Tokenizer) -> PairFrame:
+    """What an encoder reads around a question and its context. Raises UserError where the tokenizer has nothing."""
+    frame = PairFrame.of(tokenizer)
+    if frame is None or not len(frame.before):
+        raise UserError(
+            "objective=span with an encoder whose tokenizer puts nothing before a text",
+            "the first token stands for no answer: [CLS] of BERT, <s> of RoBERTa",
+            "give the tokenizer these tokens, or start from another encoder",
+        )
+    return frame
 
-    before: tuple[int, ...]
-    between: tuple[int, ...]
-    after: tuple[int, ...]
-    segments: tuple[tuple[int, ...], int, tuple[int, ...], int, tuple[int, ...]]
-    null_last: bool  # the row's last token stands for no answer, else its first
 
-    def __len__(self) -> int:
-        return len(self.before) + len(self.between) + len(self.after)
+def decoder_frame(tokenizer: Tokenizer) -> PairFrame:
+    """A line break between question and context, and after them the token that ends a document.
 
-    @classmethod
-    def of_encoder(cls, tokenizer: Tokenizer, n_segments: int) -> PairFrame:
-        """As the tokenizer itself frames a pair; if it does not, as it frames a text, [CLS] a [SEP] b [SEP].
-
-        Its first token, which sees all others, stands for no answer.
-        """
-        pair = tokenizer.backend.encode("a", "b", add_special_tokens=True)
-        kinds = np.minimum(pair.type_ids, n_segments - 1).tolist()
-        first, second = ([i for i, text in enumerate(pair.sequence_ids) if text == number] for number in (0, 1))
-        special = len(pair.ids) - len(first) - len(second)
-        if first and second and special:
-            bounds = [(0, first[0]), (first[-1] + 1, second[0]), (second[-1] + 1, len(pair.ids))]
-            before, between, after = (tuple(pair.ids[start:end]) for start, end in bounds)
-            about = [tuple(kinds[start:end]) for start, end in bounds]
-            segments = (about[0], kinds[first[0]], about[1], kinds[second[0]], about[2])
-            return cls(before, between, after, segments, null_last=False)
-        frame, other = Frame.of(tokenizer), min(1, n_segments - 1)
-        n_after = len(frame.after)
-        segments = ((0,) * len(frame.before), 0, (0,) * n_after, other, (other,) * n_after)
-        return cls(frame.before, frame.after, frame.after, segments, null_last=False)
-
-    @classmethod
-    def of_decoder(cls, tokenizer: Tokenizer) -> PairFrame:
-        """A line break between the texts, and the token that ends a document after them.
-
-        That one stands for no answer: a row's first token has seen nothing, and its last token of text may be an
-        answer's. Raises UserError where the tokenizer has no such token.
-        """
-        if tokenizer.eos_id is None:
-            raise UserError(
-                "objective=span with a decoder whose tokenizer has no token that ends a document",
-                "that token stands for no answer",
-                "name it as eos_token in tokenizer_config.json, or start from an encoder",
-            )
-        between = tuple(tokenizer.encode("\n"))
-        return cls((), between, (tokenizer.eos_id,), ((), 0, (0,) * len(between), 0, (0,)), null_last=True)
-
-    def tokens(self, first: Ints, second: Ints) -> Ints:
-        """The row of two texts."""
-        parts = (np.array(self.before), first, np.array(self.between), second, np.array(self.after))
-        return np.concatenate([part.astype(np.int64) for part in parts])
-
-    def kinds(self, n_first: int, n_second: int) -> Ints:
-        """The segment of each token of a row."""
-        before, first, between, second, after = self.segments
-        return np.array([*before, *[first] * n_first, *between, *[second] * n_second, *after], np.int64)
+    That one stands for no answer: a row's first token has seen nothing, its last token of text may be an answer's.
+    Raises UserError where the tokenizer has no such token.
+    """
+    if tokenizer.eos_id is None:
+        raise UserError(
+            "objective=span with a decoder whose tokenizer has no token that ends a document",
+            "that token stands for no answer",
+            "name it as eos_token in tokenizer_config.json, or start from an encoder",
+        )
+    before, between, after = (np.array(ids, np.int64) for ids in ([], tokenizer.encode("\n"), [tokenizer.eos_id]))
+    segments = before, np.zeros_like(between), np.zeros_like(after)
+    return PairFrame(before, between, after, segments=segments, of_texts=(0, 0))
 
 
 class _Window(NamedTuple):
@@ -100,6 +69,9 @@ class ContextRows(RaggedRows):
     leaves no room for more. The first of a question's answers is the one to be learned. A row without all of it is one
     without an answer, as in transformers' run_qa example.
 
+    null_last: whether the row's last token stands for no answer, else its first. compiled: batches of few widths; like:
+    the training rows, whose widths a compiled model knows.
+
     Raises UserError, with file and id, for a question that leaves no room for its context, and for an answer of which
     the tokenizer leaves nothing.
     """
@@ -112,10 +84,14 @@ class ContextRows(RaggedRows):
         frame: PairFrame,
         *,
         overlap: int,
-        batch_rows: int,
-        n_widths: int | None = None,  # see `RaggedRows`
+        null_last: bool = False,
+        segments: bool = True,  # whether the model has more than one
+        batch_rows: int = 1,  # of the global batch of training
+        compiled: bool = False,
+        like: ContextRows | None = None,
     ) -> None:
         self.questions, self.frame, self.pad_id = questions, frame, tokenizer.pad_id
+        self.null_last, self.segments = null_last, segments
         self._asked = [ids for ids, _ in _encoded([question.question.strip() for question in questions], tokenizer)]
         texts = list(dict.fromkeys(question.context for question in questions))  # many are asked about one
         number = {context: i for i, context in enumerate(texts)}
@@ -123,16 +99,23 @@ class ContextRows(RaggedRows):
         self._context_of = [number[question.context] for question in questions]
         self._windows: list[_Window] = []
         for i, question in enumerate(questions):
-            room = seq_len - len(frame) - len(self._asked[i])
-            self._windows += self._cut(i, question, room, overlap)
+            self._windows += self._cut(i, question, seq_len - frame.size - len(self._asked[i]), overlap)
         self.question_of: Ints = np.array([window.question for window in self._windows], np.int64)
-        super().__init__(np.array([self._length(window) for window in self._windows]), batch_rows, n_widths=n_widths)
+        lengths = np.array([self._begin(window) + window.stop - window.start for window in self._windows])
+        lengths += len(frame.after)
+        super().__init__(lengths, batch_rows, n_widths=N_WIDTHS if compiled and like is None else None)
+        if compiled and like is not None:
+            self.widths = np.union1d(like.widths, [lengths.max()])
 
-    def _length(self, window: _Window) -> int:
-        return len(self.frame) + len(self._asked[window.question]) + window.stop - window.start
+    def _begin(self, window: _Window) -> int:
+        """Where the context begins in the row."""
+        return len(self.frame.before) + len(self._asked[window.question]) + len(self.frame.between)
 
     def _cut(self, i: int, question: Question, room: int, overlap: int) -> Iterator[_Window]:
         ids, spans = self._contexts[self._context_of[i]]
+        if not len(ids):
+            rule = "answers are made of the tokens of the context"
+            raise UserError(f"{question.where}: a context of which the tokenizer leaves nothing", rule, _CORRECT)
         if room < min(2, len(ids)):
             raise UserError(
                 f"{question.where}: a question of {len(self._asked[i])} tokens",
@@ -158,7 +141,7 @@ class ContextRows(RaggedRows):
             raise UserError(
                 f"{question.where}: of the answer {answer.text!r} the tokenizer leaves nothing",
                 "an answer has a token at least",
-                "correct or remove the question",
+                _CORRECT,
             )
         return first, last
 
@@ -169,48 +152,43 @@ class ContextRows(RaggedRows):
         of the answer, or twice the token that stands for none; null (N,): that token.
         """
         windows = [self._windows[i] for i in index]
-        asked = np.array([len(self._asked[window.question]) for window in windows])
+        framed = [self._framed(window) for window in windows]
+        begins = np.array([self._begin(window) for window in windows])
         sizes = np.array([window.stop - window.start for window in windows])
-        begins = len(self.frame.before) + asked + len(self.frame.between)
         lengths = self.lengths[index]
-        null = lengths - 1 if self.frame.null_last else np.zeros_like(lengths)
+        null = lengths - 1 if self.null_last else np.zeros_like(lengths)
         span = np.stack([null, null], 1)
         for row, window in enumerate(windows):
             if window.answer is not None:
                 span[row] = begins[row] + np.array(window.answer) - window.start
         batch = {
-            "tokens": self.padded([self._tokens(window) for window in windows], self.pad_id),
+            "tokens": self.padded([ids for ids, _ in framed], self.pad_id),
             "lengths": lengths,
             "context": np.stack([begins, begins + sizes], 1),
             "span": span,
             "null": null,
             "rows": np.asarray(index),
         }
-        if any(map(np.any, self.frame.segments)):
-            kinds = [self.frame.kinds(n, size) for n, size in zip(asked.tolist(), sizes.tolist(), strict=True)]
-            batch["segments"] = self.padded(kinds, 0)
+        if self.segments:
+            batch["segments"] = self.padded([kinds for _, kinds in framed], 0)
         return {name: torch.from_numpy(values) for name, values in batch.items()}
 
-    def _tokens(self, window: _Window) -> Ints:
+    def _framed(self, window: _Window) -> tuple[Ints, Ints]:
+        """Ids and segments of a row."""
         context, _ = self._contexts[self._context_of[window.question]]
-        return self.frame.tokens(self._asked[window.question], context[window.start : window.stop])
+        return self.frame.around(self._asked[window.question], context[window.start : window.stop])
 
     def text(self, row: int, first: int, last: int) -> str:
         """What stands in the context from token `first` to token `last` of a row, without space around it."""
         window = self._windows[row]
-        shift = window.start - len(self.frame.before) - len(self._asked[window.question]) - len(self.frame.between)
+        shift = window.start - self._begin(window)
         spans = self._contexts[self._context_of[window.question]][1]
         return self.questions[window.question].context[spans[first + shift, 0] : spans[last + shift, 1]].strip()
 
-    @property
-    def n_without_answer(self) -> int:
-        """Rows of questions that have an answer, which is not in the row."""
-        return sum(w.answer is None and bool(self.questions[w.question].answers) for w in self._windows)
-
-    def longer_answers(self, most: int) -> int:
-        """Questions whose first answer has more than so many tokens."""
-        found = {w.question: w.answer for w in self._windows if w.answer is not None}
-        return sum(last - first >= most for first, last in found.values())
+    def out_of_reach(self, most: int) -> int:
+        """Questions whose first answer has more than `most` tokens, or is cut by every window."""
+        found = {w.question for w in self._windows if w.answer is not None and w.answer[1] - w.answer[0] < most}
+        return sum(bool(question.answers) for question in self.questions) - len(found)
 
     def batches(self, batch_rows: int) -> ContextBatches:
         """Every row once, for evaluation."""
@@ -232,17 +210,31 @@ class ContextBatches(Sequence[Batch]):
         return self.rows.batch(self.parts[number])
 
 
-def _encoded(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[tuple[Ints, Ints]]:
-    """Ids (n,) of each text, and the characters (n, 2) that each stands for, from and to.
+def _encoded(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[tuple[Ids, Ints]]:
+    """Ids (n,) of each text, as `Tokenizer.encode` gives them, and the characters (n, 2) each stands for, from and to.
 
     Both columns ascend. Tokens that are parts of one character all stand for the whole of it; whether the blank before
     a word belongs to its token depends on the tokenizer.
     """
+    named = [token["content"] for token in tokenizer.spec["added_tokens"] if token["special"]]
+    special = re.compile("|".join(map(re.escape, named)) or r"(?!)")
     for start in range(0, len(texts), _AT_ONCE):
-        for text, encoding in zip(
-            texts[start : start + _AT_ONCE],
-            tokenizer.backend.encode_batch(list(texts[start : start + _AT_ONCE]), add_special_tokens=False),
-            strict=True,
-        ):
-            ids, offsets = encoding.ids, encoding.offsets
-            yield np.array(ids, np.int64), np.maximum.accumulate(np.array(offsets, np.int64).reshape(-1, 2))
+        some = list(texts[start : start + _AT_ONCE])
+        encodings = tokenizer.backend.encode_batch(some, add_special_tokens=False)
+        for text, encoding in zip(some, encodings, strict=True):
+            ids, spans = encoding.ids, encoding.offsets
+            if special.search(text) and ids != tokenizer.encode(text):
+                ids, spans = _in_pieces(text, special, tokenizer)
+            yield np.array(ids, np.uint32), np.maximum.accumulate(np.array(spans, np.int64).reshape(-1, 2))
+
+
+def _in_pieces(text: str, special: re.Pattern[str], tokenizer: Tokenizer) -> tuple[list[int], list[tuple[int, int]]]:
+    """Where a model itself (Unigram) knows a special token as a piece of text, it must not see the whole of it."""
+    cuts = {cut for match in special.finditer(text) for cut in (match.start(), match.start() + 1)}
+    ids: list[int] = []
+    spans: list[tuple[int, int]] = []
+    for begin, end in itertools.pairwise(sorted({0, *cuts, len(text)})):
+        piece = tokenizer.backend.encode(text[begin:end], add_special_tokens=False)
+        ids += piece.ids
+        spans += [(begin + start, begin + stop) for start, stop in piece.offsets]
+    return ids, spans

@@ -16,7 +16,7 @@ from bigtrain.tokenizer import Tokenizer
 Ints = NDArray[np.int64]
 
 # For tokenizers that do not say what stands between two texts, as for one text in frame.py.
-_AROUND = (("[CLS]", ("[SEP]",), "[SEP]"), ("<s>", ("</s>", "</s>"), "</s>"))
+_AROUND = ((("[CLS]",), ("[SEP]",), ("[SEP]",)), (("<s>",), ("</s>", "</s>"), ("</s>",)))
 
 
 class PairFrame(NamedTuple):
@@ -25,7 +25,8 @@ class PairFrame(NamedTuple):
     before: Ints
     between: Ints
     after: Ints
-    segments: tuple[Ints, Ints, Ints, tuple[int, int]]  # those of the tokens above, and of the two texts
+    segments: tuple[Ints, Ints, Ints]  # of these tokens
+    of_texts: tuple[int, int]  # the segments of the two texts
 
     @property
     def size(self) -> int:
@@ -41,23 +42,24 @@ class PairFrame(NamedTuple):
             ids, kinds = np.array(encoding.ids, np.int64), np.array(encoding.type_ids, np.int64)
             first = [place for place, side in enumerate(sides) if side == 0]
             second = [place for place, side in enumerate(sides) if side == 1]
-            cuts = (slice(first[0]), slice(first[-1] + 1, second[0]), slice(second[-1] + 1, None))
+            before, after = slice(first[0]), slice(second[-1] + 1, None)
+            between = slice(first[-1] + 1, second[0])
             texts = int(kinds[first[0]]), int(kinds[second[0]])
-            return cls(*(ids[cut] for cut in cuts), (kinds[cuts[0]], kinds[cuts[1]], kinds[cuts[2]], texts))
-        for begin, between, end in _AROUND:
-            parts = [[tokenizer.backend.token_to_id(name) for name in names] for names in ((begin,), between, (end,))]
+            return cls(ids[before], ids[between], ids[after], (kinds[before], kinds[between], kinds[after]), texts)
+        for names in _AROUND:
+            parts = [[tokenizer.backend.token_to_id(name) for name in part] for part in names]
             if all(id_ is not None for part in parts for id_ in part):
-                before, middle, after = (np.array(part, np.int64) for part in parts)
-                kinds = (np.zeros_like(before), np.zeros_like(middle), np.ones_like(after))
-                return cls(before, middle, after, (*kinds, (0, 1)))
+                begin, middle, end = (np.array(part, np.int64) for part in parts)
+                segments = np.zeros_like(begin), np.zeros_like(middle), np.ones_like(end)
+                return cls(begin, middle, end, segments, (0, 1))
         return None
 
-    def around(self, first: Ints, second: Ints) -> tuple[Ints, Ints]:
+    def around(self, first: NDArray[np.uint32], second: NDArray[np.uint32]) -> tuple[Ints, Ints]:
         """Ids of both texts -> ids and segments of the row."""
-        *special, (one, other) = self.segments
-        ids = np.concatenate([self.before, first, self.between, second, self.after])
-        kinds = [special[0], np.full(len(first), one), special[1], np.full(len(second), other), special[2]]
-        return ids.astype(np.int64), np.concatenate(kinds).astype(np.int64)
+        ids = np.concatenate([self.before, first, self.between, second, self.after]).astype(np.int64)
+        before, between, after = self.segments
+        one, other = (np.full(len(text), kind) for text, kind in zip((first, second), self.of_texts, strict=True))
+        return ids, np.concatenate([before, one, between, other, after])
 
 
 def longest_first(n_first: int, n_second: int, room: int) -> tuple[int, int]:
@@ -104,16 +106,31 @@ class RowEncoder:
                 f"choose {pair_frame.size + 2} tokens or more",
             )
 
-    def __call__(self, texts: Sequence[str], pairs: Sequence[str] = (), *, threads: int | None = None) -> list[Encoded]:
-        """pairs: the second texts, or none. threads: see `Tokenizer.encode_documents`."""
+    def __call__(
+        self, texts: Sequence[str], pairs: Sequence[str] = (), *, threads: int | None = None, mask: str = ""
+    ) -> list[Encoded]:
+        """pairs: the second texts, or none. threads: see `Tokenizer.encode_documents`.
+
+        mask: a special token that is meant where a text has its name, which else is text like any other.
+        """
         if not pairs or self.pair_frame is None:
             texts = [JOINT.join(both) for both in zip(texts, pairs, strict=True)] if pairs else texts
-            return [self.one(ids) for ids in self.tokenizer.encode_documents(texts, threads=threads)]
-        first, second = (self.tokenizer.encode_documents(part, threads=threads) for part in (texts, pairs))
+            return [self._one(ids) for ids in self._ids(texts, threads, mask)]
+        first, second = (self._ids(part, threads, mask) for part in (texts, pairs))
         return [self._both(a, b) for a, b in zip(first, second, strict=True)]
 
-    def one(self, ids: NDArray[np.uint32]) -> Encoded:
-        """The row of one text's tokens."""
+    def _ids(self, texts: Sequence[str], threads: int | None, mask: str) -> list[NDArray[np.uint32]]:
+        mask_id = self.tokenizer.backend.token_to_id(mask) if mask else None
+        if mask_id is None:
+            return self.tokenizer.encode_documents(texts, threads=threads)
+        between = np.array([mask_id], np.uint32)
+        found = []
+        for text in texts:
+            pieces = self.tokenizer.encode_documents(text.split(mask), threads=threads)
+            found.append(np.concatenate([part for piece in pieces for part in (between, piece)][1:]))
+        return found
+
+    def _one(self, ids: NDArray[np.uint32]) -> Encoded:
         room = self.seq_len - len(self.frame)
         row = self.frame.around(ids[:room].astype(np.int64))
         # A text without a token is read as one padding token, which is where the label is then predicted.

@@ -55,7 +55,9 @@ def _name(value: Any, field: str, where: str) -> str:
     if not name.strip():
         raise UserError(f"{where}: label {field!r} is empty", "every row has a label", "correct or remove the row")
     if any("\ud800" <= character <= "\udfff" for character in name):
-        raise UserError(f"{where}: label {field!r} holds half of a surrogate pair", "text is Unicode", "correct the row")
+        raise UserError(
+            f"{where}: label {field!r} holds half of a surrogate pair", "text is Unicode", "correct the row"
+        )
     return name.strip()
 
 

@@ -13,9 +13,13 @@ from bigtrain.data.reading.encodings import Decoder
 from bigtrain.data.reading.files import readable, split_name
 from bigtrain.data.reading.formats import read_jsonl
 from bigtrain.data.reading.lines import Part, whole
+from bigtrain.data.reading.sources import Problems
+from bigtrain.data.schema import OnError
 from bigtrain.errors import UserError
 
-_NESTED = '{"data": [{"paragraphs": [{"context": "...", "qas": [{"id": "...", "question": "...", "answers": [...]}]}]}]}'
+_NESTED = (
+    '{"data": [{"paragraphs": [{"context": "...", "qas": [{"id": "...", "question": "...", "answers": [...]}]}]}]}'
+)
 _FLAT = '{"id": "...", "context": "...", "question": "...", "answers": [{"text": "...", "answer_start": 0}]}'
 _CORRECT = "correct or remove the question"
 _MOST_BYTES = 1 << 32  # of a file of JSON, which is read as a whole
@@ -50,7 +54,7 @@ class Question:
         return [answer.text for answer in self.answers]
 
 
-def read_questions(paths: Sequence[Path]) -> list[Question]:
+def read_questions(paths: Sequence[Path], problems: Problems | None = None) -> list[Question]:
     """Every question of files `.json` (SQuAD's nested form, or objects in a list) and `.jsonl` (an object a line).
 
     An object is a question with its context. Its answers are a list of {"text", "answer_start"}, or
@@ -58,22 +62,32 @@ def read_questions(paths: Sequence[Path]) -> list[Question]:
 
     Raises UserError with the file and the id or the line: unknown form, fields that are missing or of another kind, an
     empty context or question, an id twice, an answer that is not where it is said to be (with the right place, where
-    there is one) or does not occur, no questions.
+    there is one) or does not occur, no questions. problems: takes the errors of single questions, which it may leave
+    out.
     """
+    problems = problems or Problems(OnError.stop, None)
     found: dict[str, Question] = {}
     for path in paths:
         with readable(path):
             before = len(found)
             for row, where in _rows(path):
-                question = _question(row, where)
-                if question.id in found:
-                    given = f"{question.where}: id {question.id!r} again"
-                    rule = f"a question has an id of its own; it is also that of {found[question.id].where}"
-                    raise UserError(given, rule, "rename or remove one of them")
-                found[question.id] = question
+                try:
+                    question = _question(row, where)
+                    _check_alone(question, found)
+                except UserError as error:
+                    problems(error)
+                else:
+                    found[question.id] = question
             if len(found) == before:
-                raise UserError(f"{path}: no questions", f"questions stand in {_NESTED}, or in rows {_FLAT}", "name more")
+                rule = f"questions stand in {_NESTED}, or in rows {_FLAT}"
+                raise UserError(f"{path}: no questions", rule, "name a file that holds some")
     return list(found.values())
+
+
+def _check_alone(question: Question, found: dict[str, Question]) -> None:
+    if question.id in found:
+        rule = f"a question has an id of its own; it is also that of {found[question.id].where}"
+        raise UserError(f"{question.where}: id {question.id!r} again", rule, "rename or remove one of them")
 
 
 def _rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
@@ -153,7 +167,9 @@ def _pairs(given: Any, where: str) -> list[tuple[Any, Any]]:
         rule = 'answers are [{"text": "...", "answer_start": 0}], or {"text": [...], "answer_start": [...]}'
         raise UserError(f"{where}: answers are {_kind(given)}", rule, _CORRECT)
     objects = [_object(answer, f"{where}: an answer") for answer in given]
-    return [tuple(_value(answer, name, f"{where}: an answer") for name in ("text", "answer_start")) for answer in objects]
+    return [
+        tuple(_value(answer, name, f"{where}: an answer") for name in ("text", "answer_start")) for answer in objects
+    ]
 
 
 def _answer(text: Any, start: Any, context: str, where: str) -> Answer:

@@ -46,8 +46,9 @@ class Rows:
     def taken(self, places: Iterable[int]) -> Rows:
         """These rows, in this order."""
         chosen = list(places)
-        columns = (self.texts, self.values, self.lines, self.pairs)
-        return Rows(self.path, *([column[place] for place in chosen] if column else [] for column in columns))
+        pairs = [self.pairs[place] for place in chosen] if self.pairs else []
+        texts, values = [self.texts[place] for place in chosen], [self.values[place] for place in chosen]
+        return Rows(self.path, texts, values, [self.lines[place] for place in chosen], pairs)
 
 
 def read_rows(

@@ -1,0 +1,126 @@
+"""Predictions of an evaluation of labelled rows, and the sections of its report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bigtrain.data.tasks.rows import Rows
+from bigtrain.evaluation.page import Number, section, table
+from bigtrain.evaluation.task_report import (
+    MOST_WRONG,
+    calibration_section,
+    labels_section,
+    wrong_rows_section,
+)
+from bigtrain.metrics.classification import confusion_matrix, quotient
+from bigtrain.objectives.classify import probabilities, sigmoid
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Sums = dict[str, "NDArray[Any]"]
+
+
+class _Report:
+    """Of the rows of files, in their order."""
+
+    def __init__(self, files: Sequence[Rows]) -> None:
+        self.files = files
+
+    def given(self) -> Iterator[dict[str, Any]]:
+        """What was read of each row, and where it stands."""
+        for rows in self.files:
+            for row, text in enumerate(rows.texts):
+                pair = {"pair": rows.pairs[row]} if rows.pairs else {}
+                yield {"text": text, **pair, "where": rows.where(row)}
+
+
+class OneLabel(_Report):
+    """A classifier's."""
+
+    def __init__(self, labels: Sequence[str], files: Sequence[Rows]) -> None:
+        super().__init__(files)
+        self.labels = labels
+
+    def predictions(self, sums: Sums) -> Iterator[dict[str, Any]]:
+        """Label, prediction and its probability of each row."""
+        found, truth = probabilities(sums), sums["labels"].astype(np.int64)
+        best = found.argmax(1)
+        for row, given in enumerate(self.given()):
+            predicted = int(best[row])
+            yield {
+                **given,
+                "label": self.labels[truth[row]],
+                "predicted": self.labels[predicted],
+                "confidence": round(float(found[row, predicted]), 6),
+            }
+
+    def sections(self, sums: Sums) -> list[str]:
+        """Labels, calibration, and what is wrong with most confidence."""
+        found, truth = probabilities(sums), sums["labels"].astype(np.int64)
+        return [
+            labels_section(self.labels, confusion_matrix(truth, found.argmax(1), len(self.labels))),
+            calibration_section(found, truth),
+            wrong_rows_section(self.predictions(sums)),
+        ]
+
+
+class SeveralLabels(_Report):
+    """A multi-label classifier's."""
+
+    def __init__(self, labels: Sequence[str], thresholds: NDArray[np.float64], files: Sequence[Rows]) -> None:
+        super().__init__(files)
+        self.labels, self.thresholds = labels, thresholds
+
+    def predictions(self, sums: Sums) -> Iterator[dict[str, Any]]:
+        """Labels, predicted labels, and the probability of every label of each row."""
+        found, truth = sigmoid(sums["logits"]), sums["labels"] > 0
+        for row, given in enumerate(self.given()):
+            named = zip(self.labels, found[row].tolist(), strict=True)
+            yield {
+                **given,
+                "label": self._names(truth[row]),
+                "predicted": self._names(found[row] >= self.thresholds),
+                "probabilities": {label: round(probability, 6) for label, probability in named},
+            }
+
+    def sections(self, sums: Sums) -> list[str]:
+        """Threshold, precision, recall and F1 of each label."""
+        truth, predicted = sums["labels"] > 0, sigmoid(sums["logits"]) >= self.thresholds
+        right, n_true, n_predicted = (truth & predicted).sum(0), truth.sum(0), predicted.sum(0)
+        scores = (
+            self.thresholds,
+            quotient(right, n_predicted),
+            quotient(right, n_true),
+            quotient(2 * right, n_true + n_predicted),
+        )
+        rows = [
+            (label, *(Number(f"{score[place]:.3f}") for score in scores), int(n_true[place]))
+            for place, label in enumerate(self.labels)
+        ]
+        return [section("Labels", table(("label", "threshold", "precision", "recall", "F1", "rows"), rows))]
+
+    def _names(self, flags: NDArray[np.bool_]) -> list[str]:
+        return [self.labels[place] for place in np.flatnonzero(flags).tolist()]
+
+
+class Scores(_Report):
+    """That of a model which gives scores."""
+
+    def predictions(self, sums: Sums) -> Iterator[dict[str, Any]]:
+        """Target and score of each row."""
+        for row, given in enumerate(self.given()):
+            target, score = float(sums["labels"][row]), float(sums["scores"][row])
+            yield {**given, "label": round(target, 6), "predicted": round(score, 6)}
+
+    def sections(self, sums: Sums) -> list[str]:
+        """The rows that are farthest from their targets."""
+        told = sorted(self.predictions(sums), key=lambda row: -abs(row["predicted"] - row["label"]))[:MOST_WRONG]
+        rows = [
+            (row["where"], Number(f"{row['label']:.4g}"), Number(f"{row['predicted']:.4g}"), row["text"])
+            for row in told
+        ]
+        return [section("Largest errors", table(("row", "target", "score", "text"), rows))]

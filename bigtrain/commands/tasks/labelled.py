@@ -1,0 +1,186 @@
+"""What tasks share that say something of a row as a whole: reading, holding out, encoding, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bigtrain.commands.tasks.base import Task, batch_rows, refuse_unread, row_length, window_length
+from bigtrain.commands.tasks.masked import frame_of
+from bigtrain.commands.tasks.rows import check_rows, fingerprint, measured_files, rows_at_once
+from bigtrain.config import Loaded
+from bigtrain.data.tasks.augment import Augmenter
+from bigtrain.data.tasks.augmented import AugmentedTexts
+from bigtrain.data.tasks.encoding import PairFrame, RowEncoder
+from bigtrain.data.tasks.held_out import held_out
+from bigtrain.data.tasks.labelled import LabelledRows, encode
+from bigtrain.data.tasks.leaks import find_leaks
+from bigtrain.data.tasks.rows import Rows, read_rows
+from bigtrain.evaluation.evaluator import Part
+from bigtrain.log import log
+from bigtrain.models.encoder_schema import EncoderConfig
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from bigtrain.models.base import Model, ModelConfig
+    from bigtrain.models.huggingface import ModelFolder
+    from bigtrain.objectives.base import Objective
+    from bigtrain.parallel.placement import Placement
+    from bigtrain.schema import EvaluateConfig, FinetuneConfig
+    from bigtrain.tokenizer import Tokenizer
+
+OF_TAGS = ("data.words_field", "data.tags_field", "data.word_column", "data.tag_column")
+
+Parts = tuple[Rows, Rows | None]  # training and validation rows
+
+
+def read_parts(loaded: Loaded, strata: Callable[[Rows], Sequence[Hashable]]) -> Parts:
+    """Training and validation rows: of two files, or of one, of which a share is held out.
+
+    strata: the kind of each row, of every one of which about the same share is held out.
+    """
+    config: FinetuneConfig = loaded.config
+    check_rows(loaded)
+    given = f"objective={config.objective.name}"
+    refuse_unread(loaded, ["train.sample_prompts"], given, "such a model writes no text")
+    refuse_unread(loaded, OF_TAGS, given, "it reads texts, not words with tags")
+    data = config.data
+    assert data.train
+    rows = _read(data, Path(data.train))
+    if data.validation:
+        rule = "the validation rows have a file of their own"
+        refuse_unread(loaded, ["data.validation_fraction"], "data.validation=", rule)
+        return rows, _read(data, Path(data.validation))
+    return _split(rows, strata(rows), data.validation_fraction)
+
+
+def _read(data: Any, path: Path) -> Rows:
+    """data: FinetuneDataConfig or EvaluateDataConfig."""
+    return read_rows(path, data.text_field, data.label_field, data.pair_field, data.columns)
+
+
+def _split(rows: Rows, kinds: Sequence[Hashable], fraction: float) -> Parts:
+    held = held_out([rows.whole(row) for row in range(len(rows))], kinds, fraction)
+    if not held.any():
+        if fraction:
+            log.info("%d rows are too few to hold %g of them out: there is no validation data", len(rows), fraction)
+        return rows, None
+    said = "no data.validation=: %d of %d rows are held out, about %g of each label, by a hash of their text"
+    log.info(said, held.sum(), len(rows), fraction)
+    return rows.taken((~held).nonzero()[0].tolist()), rows.taken(held.nonzero()[0].tolist())
+
+
+def measured_rows(loaded: Loaded, source: ModelFolder) -> list[Rows]:
+    """The rows of the files that a checkpoint is measured on; `evals.max_tokens` of them at most."""
+    refuse_unread(loaded, OF_TAGS, f"checkpoint= of {source.output}", "it reads texts, not words with tags")
+    config: EvaluateConfig = loaded.config
+    found, most = [], config.evals.max_tokens
+    for path in measured_files(loaded, source):
+        rows = _read(config.data, path)
+        if most is not None:
+            rows = rows.taken(range(min(most, len(rows))))
+            most -= len(rows)
+        found.append(rows)
+    return [rows for rows in found if len(rows)]
+
+
+def row_encoder(config: ModelConfig, tokenizer: Tokenizer, given: str, seq_len: int, *, paired: bool) -> RowEncoder:
+    """How a model reads texts, or pairs of them. given: what the length was given as."""
+    frame = frame_of(config, tokenizer, given, seq_len)
+    if not isinstance(config, EncoderConfig):
+        return RowEncoder(tokenizer, seq_len, frame)
+    assert config.n_segments is not None
+    pair_frame = PairFrame.of(tokenizer) if paired else None
+    return RowEncoder(tokenizer, seq_len, frame, pair_frame, segments=config.n_segments > 1)
+
+
+def labelled_task(
+    loaded: Loaded,
+    placement: Placement,
+    folder: Path,
+    tokenizer: Tokenizer,
+    model: Model,
+    objective: Objective,
+    parts: Parts,
+    labels: tuple[NDArray[Any], NDArray[Any] | None],
+) -> Task:
+    """The task of learning (N, ...) labels of training rows, with validation rows and theirs."""
+    config: FinetuneConfig = loaded.config
+    (training, checked), augment = parts, config.data.augment
+    seq_len = row_length(config.train, model)
+    n_rows = batch_rows(config.train, seq_len)
+    encoder = row_encoder(model.config, tokenizer, f"train.seq_len={seq_len}", seq_len, paired=bool(training.pairs))
+    augmenter = Augmenter(augment, config.seed) if augment.on else None
+    rows = LabelledRows(
+        encode(encoder, training.texts, training.pairs),
+        labels[0],
+        tokenizer.pad_id,
+        batch_rows=n_rows,
+        compiled=config.device.compile,
+        drawn=AugmentedTexts(augmenter, encoder, training.texts, training.pairs) if augmenter else None,
+        longest=seq_len,
+    )
+    validation = None
+    if checked is not None and labels[1] is not None:
+        encoded = encode(encoder, checked.texts, checked.pairs)
+        validation = LabelledRows(encoded, labels[1], tokenizer.pad_id, compiled=config.device.compile, like=rows)
+    if placement.leads:
+        log.info(
+            "%.1f %% of the tokens are padding in batches of %d rows", 100 * rows.padding(config.seed, n_rows), n_rows
+        )
+        _warn_of_leaks(training, checked)
+    return Task(
+        model=model,
+        init_from=folder,
+        objective=objective,
+        rows=rows,
+        validation=lambda rows: [Part(validation.batches(rows))] if validation else [],
+        tokenizer=tokenizer,
+        fingerprint=fingerprint(
+            *[(part.texts, part.pairs, part.values) for part in (training, checked) if part],
+            *([augment, augmenter.fingerprint] if augmenter else []),
+        ),
+        seq_len=seq_len,
+        batch_rows=n_rows,
+        examples=(lambda: augmenter.examples(training.texts)) if augmenter else None,
+    )
+
+
+def _warn_of_leaks(training: Rows, checked: Rows | None) -> None:
+    if checked is None:
+        return
+    texts = [[part.whole(row) for row in range(len(part))] for part in (training, checked)]
+    if leaks := find_leaks(*texts):
+        assert leaks.example
+        one, other = leaks.example
+        log.warning(
+            "%d of %d validation rows are training rows as well, %d word for word and %d nearly: their metrics say too "
+            "much; %s is that of %s",
+            leaks.exact + leaks.near,
+            len(checked),
+            leaks.exact,
+            leaks.near,
+            checked.where(one),
+            training.where(other),
+        )
+
+
+class MeasuredRows:
+    """What an evaluation computes: the batches of the rows of files, whose labels are (N, ...)."""
+
+    def __init__(
+        self,
+        config: EvaluateConfig,
+        source: ModelFolder,
+        tokenizer: Tokenizer,
+        files: Sequence[Rows],
+        labels: NDArray[Any],
+    ) -> None:
+        seq_len, paired = window_length(config, source), config.data.pair_field is not None
+        encoder = row_encoder(source.config, tokenizer, f"evals.seq_len={seq_len}", seq_len, paired=paired)
+        texts, pairs = [text for rows in files for text in rows.texts], [text for rows in files for text in rows.pairs]
+        rows = LabelledRows(encode(encoder, texts, pairs), labels, tokenizer.pad_id, compiled=config.device.compile)
+        self.batches = rows.batches(rows_at_once(config, int(rows.lengths.max())))
+        self.size = {"rows": len(rows)}

@@ -1,0 +1,158 @@
+"""Files of conversations and of pairs of answers -> messages, every row checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bigtrain.data.reading.files import readable, split_name
+from bigtrain.data.reading.formats import read_jsonl
+from bigtrain.data.reading.json_values import read_json
+from bigtrain.data.reading.lines import Part, lines
+from bigtrain.data.reading.tables import read_csv, read_parquet, read_tsv
+from bigtrain.data.tasks.forms import (
+    PAIR,
+    Message,
+    answer_of,
+    answers,
+    check_fields,
+    check_turns,
+    conversation_fields,
+    message,
+    pair_fields,
+)
+from bigtrain.data.tasks.forms_schema import FormsConfig
+from bigtrain.errors import UserError
+
+T = TypeVar("T")
+
+_READERS = {".csv": read_csv, ".tsv": read_tsv, ".jsonl": read_jsonl, ".json": read_json, ".parquet": read_parquet}
+_LISTS = ("conversations", "messages", "prompt", *PAIR)  # of a JSON object that is one row, not a list of rows
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages {"role", "content"}, the last of them the assistant's, and their file and line."""
+
+    messages: list[Message]
+    where: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Messages, the last of them the user's, with a better and a worse answer."""
+
+    prompt: list[Message]
+    chosen: Message
+    rejected: Message
+    where: str
+
+
+def read_conversations(
+    path: Path, config: FormsConfig, answers_path: Path | None = None
+) -> tuple[str, list[Conversation]]:
+    """How the rows of a file were understood, and all of them. answers_path: see `TrainFormsConfig.train_answers`.
+
+    Raises UserError with file and line: an unknown format or form, a missing field, an unknown role, a conversation
+    that does not alternate, an empty prompt or answer, lines without a partner, no rows.
+    """
+    if answers_path is not None:
+        return "lines (one file of prompts, one of answers)", list(_parallel(path, answers_path))
+    found, fields = [], None
+    for where, row in rows_of(path):
+        fields = fields or conversation_fields(config, row, where)
+        check_fields(fields, row, where)
+        messages = [*fields.prompt(row, where), *answer_of(fields, row, where)]
+        check_turns(messages, where)
+        found.append(Conversation(messages, where))
+    return str(fields), _some(found, path)
+
+
+def read_pairs(path: Path, config: FormsConfig) -> tuple[str, list[Pair]]:
+    """How the rows of a file of preferences were understood, and all of them. Raises UserError, as above."""
+    found, fields = [], None
+    for where, row in rows_of(path):
+        fields = fields or pair_fields(config, row, where)
+        check_fields(fields, row, where)
+        found.append(_pair(fields.prompt(row, where), row, where))
+    return str(fields), _some(found, path)
+
+
+def _pair(prompt: list[Message], row: dict[str, Any], where: str) -> Pair:
+    chosen, rejected = (answers(row[name], name, where) for name in PAIR)
+    if len(chosen) > 1 or len(rejected) > 1 or not prompt:  # whole conversations, that differ in the last answer
+        if chosen[:-1] != rejected[:-1]:
+            raise UserError(
+                f"{where}: chosen and rejected differ before their last message",
+                "a pair is two answers to the same prompt",
+                "correct the row",
+            )
+        system = prompt[:1] if prompt and prompt[0]["role"] == "system" and chosen[0]["role"] != "system" else []
+        prompt = [*system, *chosen[:-1]]
+    for answer in (chosen[-1], rejected[-1]):
+        check_turns([*prompt, answer], where)
+    if chosen[-1] == rejected[-1]:
+        raise UserError(f"{where}: chosen and rejected are the same", "one answer is preferred", "leave the row out")
+    return Pair(prompt, chosen[-1], rejected[-1], where)
+
+
+def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """File and line, and the fields, of each row of a csv, tsv, jsonl, json or parquet file. Raises UserError."""
+    extension, compression = split_name(str(path))
+    if extension not in _READERS:
+        raise UserError(
+            f"{path}: unknown format {extension!r}",
+            f"the extension says the format: {' '.join(_READERS)}; line-parallel text has any, with its answers in "
+            "another file",
+            "rename or convert the file, or name that of the answers",
+        )
+    fields = _LISTS if extension == ".json" else ()
+    with readable(path):
+        for line, row, _, _ in _READERS[extension](Part(str(path), compression, encoding="utf-8", fields=fields)):
+            if isinstance(row, UserError):
+                raise row
+            assert isinstance(row, dict)
+            yield f"{path}:{line}", row
+
+
+def _parallel(prompts: Path, answers: Path) -> Iterator[Conversation]:
+    """Line n of one file and line n of the other; a pair of empty lines is left out."""
+    with readable(prompts), readable(answers):
+        for number, (prompt, answer) in enumerate(zip_longest(_lines(prompts), _lines(answers)), 1):
+            if prompt is None or answer is None:
+                short, long = (prompts, answers) if prompt is None else (answers, prompts)
+                raise UserError(
+                    f"{long} goes on after line {number - 1}, where {short} ends",
+                    "line n of one file is the answer to line n of the other",
+                    "name two files of as many lines",
+                )
+            where = f"{prompts}:{number}"
+            if prompt.strip() or answer.strip():
+                messages = [
+                    message("user", prompt.strip(), "prompt", where),
+                    message("assistant", answer.strip(), "answer", f"{answers}:{number}"),
+                ]
+                check_turns(messages, f"{where} and {answers}:{number}")
+                yield Conversation(messages, where)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    for _, text, _, _ in lines(Part(str(path), split_name(str(path))[1], encoding="utf-8")):
+        if isinstance(text, UserError):
+            raise text
+        yield text
+
+
+def _some(found: list[T], path: Path) -> list[T]:
+    if not found:
+        empty = not path.stat().st_size
+        raise UserError(f"{path}: {'empty' if empty else 'no rows'}", "there is a row at least", "name another file")
+    return found
+
+
+def prompts_of(conversations: Sequence[Conversation]) -> list[str]:
+    """What was asked in each, as one text."""
+    return ["\n\n".join(one["content"] for one in each.messages[:-1]) for each in conversations]

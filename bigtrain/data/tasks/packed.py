@@ -1,0 +1,146 @@
+"""Conversations packed into rows of `seq_len` tokens, each of them alone in its own document.
+
+Which lengths share a row is planned once, best fit decreasing (Johnson 1974), so every pass has as many rows. Which of
+the conversations of a length takes which place, and the order of the rows, are drawn anew for each pass: a pure
+function of (seed, pass). A conversation sees nothing of its neighbours, so what it learns is what it would learn alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bigtrain.data.loader import IGNORED, Batch, Rows, derive, permute
+
+Ints = NDArray[np.int64]
+
+
+class Scored(NamedTuple):
+    """Token ids (n,) of a conversation, and which of them (n,) are learned."""
+
+    ids: NDArray[np.uint32]
+    scored: NDArray[np.bool_]
+
+
+class Fitted(NamedTuple):
+    """Conversations that fit, where they stood among all, how many were cut, and how many left out."""
+
+    conversations: list[Scored]
+    places: list[int]
+    n_cut: int
+    n_dropped: int
+
+
+def fitted(conversations: Iterator[Scored] | Sequence[Scored], seq_len: int) -> Fitted:
+    """Those that have something to learn within `seq_len` tokens; of longer ones the end is cut off."""
+    found, places, n_cut, n_all = [], [], 0, 0
+    for n_all, (ids, scored) in enumerate(conversations, 1):  # their number, once they have passed by
+        if scored[1 : seq_len + 1].any():  # the first token is seen, not predicted
+            n_cut += len(ids) > seq_len + 1
+            found.append(Scored(ids[: seq_len + 1], scored[: seq_len + 1]))
+            places.append(n_all - 1)
+    return Fitted(found, places, n_cut, n_all - len(found))
+
+
+def pack(lengths: Ints, capacity: int) -> list[Ints]:
+    """Rows of items (numbers into `lengths`) that fit into `capacity`: the longest first, each in the fullest row."""
+    rows: list[list[int]] = []
+    by_room: list[list[int]] = [[] for _ in range(capacity + 1)]  # rows with so much room
+    rooms = 0  # bit r is set where there is a row with room r
+    for item in np.argsort(-lengths, kind="stable").tolist():
+        length = int(lengths[item])
+        if fitting := rooms >> length:
+            room = length + (fitting & -fitting).bit_length() - 1
+            row = by_room[room].pop()
+            if not by_room[room]:
+                rooms ^= 1 << room
+        else:
+            room, row = capacity, len(rows)
+            rows.append([])
+        rows[row].append(item)
+        by_room[room - length].append(row)
+        rooms |= 1 << (room - length)
+    return [np.array(row, np.int64) for row in rows]
+
+
+class PackedRows(Rows):
+    """Rows of `seq_len` tokens for training, or with `batches` for evaluation. See `fitted` for longer conversations."""
+
+    def __init__(self, conversations: Sequence[Scored], seq_len: int, *, pad_id: int, seed: int) -> None:
+        self.conversations, self.seq_len, self.pad_id, self.seed = conversations, seq_len, pad_id, seed
+        self.lengths = np.array([len(ids) - 1 for ids, _ in conversations], np.int64)  # the last is only a target
+        self.rows = pack(self.lengths, seq_len)
+        self._places: dict[int, Ints] = {}
+
+    @property
+    def tokens_per_row(self) -> float:
+        """Tokens of a row, on average, padding left out."""
+        return float(self.lengths.sum() / len(self.rows))
+
+    @property
+    def padding(self) -> float:
+        """Share of the tokens that are padding."""
+        return 1 - self.tokens_per_row / self.seq_len
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, index: np.ndarray, epoch: np.ndarray | None = None) -> Batch:
+        """The rows `index` (N,) in their passes `epoch` (N,), or as they were planned.
+
+        tokens, targets, documents (N, T) with T = seq_len; lengths (N,): tokens that are no padding.
+        """
+        shape = len(index), self.seq_len
+        tokens, targets = np.full(shape, self.pad_id, np.int64), np.full(shape, IGNORED, np.int64)
+        documents, lengths = np.zeros(shape, np.int32), np.zeros(len(index), np.int64)
+        for number, row in enumerate(index):
+            items = self.rows[row] if epoch is None else self._taken(int(epoch[number]))[self.rows[row]]
+            at = 0
+            for document, item in enumerate(items):
+                ids, scored = self.conversations[item]
+                end = at + len(ids) - 1
+                tokens[number, at:end] = ids[:-1]
+                targets[number, at:end] = np.where(scored[1:], ids[1:].astype(np.int64), IGNORED)
+                documents[number, at:end] = document
+                at = end
+            documents[number, at:] = len(items)  # padding sees itself alone
+            lengths[number] = at
+        arrays = {"tokens": tokens, "targets": targets, "documents": documents, "lengths": lengths}
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def batches(self, batch_rows: int) -> PackedBatches:
+        """Every conversation once, for evaluation."""
+        return PackedBatches(self, batch_rows)
+
+    def _taken(self, epoch: int) -> Ints:
+        """The conversation that takes the place of each in a pass: one of the same length. The last two are kept."""
+        places = self._places.get(epoch)
+        if places is None:
+            n_items = len(self.lengths)
+            shuffled = permute(np.arange(n_items), n_items, derive("pack", self.seed, epoch))
+            places = np.empty(n_items, np.int64)
+            places[np.argsort(self.lengths, kind="stable")] = shuffled[
+                np.argsort(self.lengths[shuffled], kind="stable")
+            ]
+            self._places = dict([*self._places.items()][-1:]) | {epoch: places}
+        return places
+
+
+class PackedBatches(Sequence[Batch]):
+    """All rows in batches, in their order."""
+
+    def __init__(self, rows: PackedRows, batch_rows: int) -> None:
+        self.rows, self.batch_rows = rows, batch_rows
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_rows)
+
+    def __getitem__(self, number: int) -> Batch:  # type: ignore[override]  # slices are not needed
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        start = number * self.batch_rows
+        return self.rows.batch(np.arange(start, min(start + self.batch_rows, len(self.rows))))
