@@ -34,7 +34,7 @@ from bigtrain.models.adapter_schema import DoraConfig, LoraConfig, NoAdapterConf
 from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.recurrent_schema import RecurrentConfig
 from bigtrain.models.schema import DecoderConfig, StartConfig
-from bigtrain.objectives.schema import CausalConfig, ClassifyConfig, MaskedConfig, RegressConfig, SpanConfig
+from bigtrain.objectives.schema import CausalConfig, ClassifyConfig, MaskedConfig, RegressConfig, SftConfig, SpanConfig
 from bigtrain.options import REQUIRED, option
 from bigtrain.parallel.schema import DeviceConfig, ParallelConfig
 from bigtrain.training.schedules import ConstantConfig, CosineConfig, LinearConfig, PlateauConfig, WSDConfig
@@ -70,6 +70,7 @@ CHOICES: dict[str, dict[str, type]] = {
         "classify": ClassifyConfig,
         "regress": RegressConfig,
         "span": SpanConfig,
+        "sft": SftConfig,
     },
     "adapter": {"none": NoAdapterConfig, "lora": LoraConfig, "dora": DoraConfig},
     "optimizer": {

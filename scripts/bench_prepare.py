@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -94,17 +93,29 @@ def train_tokenizer(folder: Path, corpus: Path) -> None:
 
 
 class Watch(threading.Thread):
-    """The most memory that this process's children and theirs have held together, in bytes, and the time they took."""
+    """The most memory that this process's children and theirs have held together, in bytes, and the time they took.
+
+    All of it is sampled: no parent is told of the processor time of what a fork server has started.
+    """
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.anonymous = self.resident = 0
-        self.seconds, self.cpu_seconds = -time.perf_counter(), -_cpu_seconds()
+        self.seconds = -time.perf_counter()
+        self._processor: dict[int, float] = {}  # of each process, in seconds
         self._ended = threading.Event()
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Of all of them."""
+        return sum(self._processor.values())
+
     def run(self) -> None:
-        while not self._ended.wait(0.25):
-            held = [_memory(pid) for pid in _below(os.getpid())]
+        while not self._ended.wait(0.1):
+            held = []
+            for pid, seconds in _below(os.getpid()).items():
+                self._processor[pid] = seconds
+                held.append(_memory(pid))
             self.anonymous = max(self.anonymous, sum(one[0] for one in held))
             self.resident = max(self.resident, sum(one[1] for one in held))
 
@@ -114,19 +125,14 @@ class Watch(threading.Thread):
 
     def __exit__(self, *_: object) -> None:
         self.seconds += time.perf_counter()
-        self.cpu_seconds += _cpu_seconds()
         self._ended.set()
         self.join()
 
 
-def _cpu_seconds() -> float:
-    """Of all children that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _below(pid: int) -> list[int]:
+def _below(pid: int) -> dict[int, float]:
+    """The processes below one, and the processor time of each in seconds."""
     parents: dict[int, list[int]] = {}
+    seconds: dict[int, float] = {}
     for entry in Path("/proc").iterdir():
         try:
             fields = (entry / "stat").read_text().rpartition(")")[2].split() if entry.name.isdigit() else []
@@ -134,9 +140,11 @@ def _below(pid: int) -> list[int]:
             continue
         if fields:
             parents.setdefault(int(fields[1]), []).append(int(entry.name))
-    found, at = [], list(parents.get(pid, []))
+            seconds[int(entry.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    found, at = {}, list(parents.get(pid, []))
     while at:
-        found.append(one := at.pop())
+        one = at.pop()
+        found[one] = seconds[one]
         at += parents.get(one, [])
     return found
 

@@ -23,7 +23,7 @@ import pytest
 from composed import _packaged_configs_are_composed_once  # noqa: F401
 from encoders import encoder, wordpiece
 from harness import TINY, environment, run_verb
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from bigtrain import storage
 from bigtrain.cli import main
@@ -411,6 +411,8 @@ CASES = [
     case("prompt without a mask", f"{FILL} prompt=x", 2, "without [MASK]", "write [MASK]"),
     case("mask beyond the context", f"{FILL} prompt='{'a ' * 40}[MASK]'", 2, "43 tokens", "model.max_seq_len=20"),
     case("text from a masked model", f"{FILL} prompt=[MASK] top_p=0.5", 2, "a masked model with top_p=0.5"),
+    case("masks for a bare encoder", "generate checkpoint={w}/bare device=cpu prompt=[MASK]", 2,
+         "{w}/bare: no head", "objective=masked"),
     case("messages for a masked model", f"{FILL} prompts={{w}}/messages.jsonl output=new", 2,
          "{w}/messages.jsonl:1", "messages for a masked model"),
     # The disk
@@ -513,6 +515,10 @@ def _bad_checkpoints(w: Path) -> None:
     (copy("pickled") / "model.safetensors").rename(w / "pickled" / "pytorch_model.bin")
     (w / "masked").mkdir()
     save_model(w / "masked", encoder("bert"), wordpiece())
+    shutil.copytree(w / "masked", w / "bare")
+    tensors = load_file(w / "masked" / "model.safetensors")
+    backbone = {name: tensor for name, tensor in tensors.items() if not name.startswith("cls.")}
+    save_file(backbone, w / "bare" / "model.safetensors")
     (w / "chars").mkdir()
     train_tokenizer(CharsConfig(), ["another alphabet"]).save(w / "chars")
     shutil.copytree(good.parent, w / "no-model")

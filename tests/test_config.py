@@ -266,6 +266,7 @@ def test_refusals_say_what_to_do(verb: str, lines: list[str], words: list[str]) 
 def test_foreign_names_are_answered_with_keys_that_exist() -> None:
     known = {key for verb in ROOTS for key in config.flat(config.load(verb).plain)} | set(folders.groups())
     known |= {"tokenizer.path", "tokenizer.vocab_size", "data.validation", "data.train", "data.label_field"}
+    known |= {f"adapter.{key}" for key in ("rank", "alpha", "dropout", "targets", "rank_stabilised")}
     for name, answer in FOREIGN.items():
         assert name not in config.flat(config.load("pretrain").plain)  # `generate` has a `batch_size`
         for word in answer.replace(",", " ").replace(":", " ").split():

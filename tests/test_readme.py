@@ -18,6 +18,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import environment, text
@@ -98,12 +99,16 @@ def newcomer(home: Path) -> Path:
             table = csv.writer(file)
             table.writerow(["text", "label"])
             table.writerows([text(8, seed), ("negative", "positive")[seed % 2]] for seed in range(size))
+    scores = "".join(f"{' '.join(text(8, seed).split())},{seed % 5}\n" for seed in range(60))
+    (home / "scores.csv").write_text("text,score\n" + scores)
     (home / "articles").mkdir()
     for part in range(2):
         rows = [{"title": text(3, seed), "body": text(60, seed)} for seed in range(part, 60, 2)]
         (home / "articles" / f"part-{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     questions = [{"question": text(20, seed)} for seed in range(1000, 1005)]
     (home / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    for name, seeds in (("squad.json", range(24)), ("squad_dev.json", range(24, 32))):
+        (home / name).write_text(json.dumps({"version": "1.1", "data": [{"paragraphs": [*map(paragraph, seeds)]}]}))
     (home / "pages").mkdir()
     for number in range(8):
         paragraphs = "".join(f"<p>{text(50, 100 * number + part)}</p>" for part in range(4))
@@ -114,6 +119,13 @@ def newcomer(home: Path) -> Path:
         (home / "bin" / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {module} "$@"\n')
         (home / "bin" / name).chmod(0o755)
     return home
+
+
+def paragraph(seed: int) -> dict[str, Any]:
+    """A text with a question about it, as SQuAD has them."""
+    context = text(20, seed)
+    answer = {"text": context[:6], "answer_start": 0}
+    return {"context": context, "qas": [{"id": f"q{seed}", "question": text(3, seed), "answers": [answer]}]}
 
 
 def run(command: str, home: Path, where: str, work: Callable[[], int | None] | None) -> None:

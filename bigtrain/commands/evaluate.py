@@ -14,6 +14,7 @@ from bigtrain.commands.tasks.base import Measurement
 from bigtrain.commands.tasks.classify import classify_measurement
 from bigtrain.commands.tasks.masked import masked_measurement
 from bigtrain.commands.tasks.regress import regress_measurement
+from bigtrain.commands.tasks.sft import sft_measurement
 from bigtrain.commands.tasks.span import span_measurement
 from bigtrain.commands.tasks.text import text_measurement
 from bigtrain.config import Loaded, to_yaml
@@ -43,7 +44,7 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
         raise UserError(f"data.sets.{name} with evaluate", "one set is measured at a time", "give data.path=DIR")
     placement = Placement.start(config.device)
     source, tokenizer = read_folder(resolve(Path(config.checkpoint)))
-    measurement = _measurement(source)(loaded, source, tokenizer, placement)
+    measurement = _measurement(source, config.evals.answers)(loaded, source, tokenizer, placement)
     bounds = gates.parse(config.gates, measurement.objective.metric_names)
     if dry_run:
         return _needs(source, measurement)
@@ -79,8 +80,12 @@ def verdict(result: dict[str, Any]) -> None:
         raise GateMissed("missed " + "; ".join(result["missed"]))
 
 
-def _measurement(source: ModelFolder) -> Callable[[Loaded, ModelFolder, Tokenizer, Placement], Measurement]:
+def _measurement(
+    source: ModelFolder, answers: bool
+) -> Callable[[Loaded, ModelFolder, Tokenizer, Placement], Measurement]:
     """What is measured of a model that gives this."""
+    if answers:
+        return sft_measurement
     if source.output.language:
         return masked_measurement if isinstance(source.config, EncoderConfig) else text_measurement
     return {

@@ -67,6 +67,7 @@ def _tasks() -> dict[str, Callable[[Loaded, Placement, Path], Task]]:
     """What to build, by the name of the objective."""
     from bigtrain.commands.tasks.classify import classify_task
     from bigtrain.commands.tasks.regress import regress_task
+    from bigtrain.commands.tasks.sft import sft_task
     from bigtrain.commands.tasks.span import span_task
 
     return {
@@ -75,4 +76,5 @@ def _tasks() -> dict[str, Callable[[Loaded, Placement, Path], Task]]:
         "classify": classify_task,
         "regress": regress_task,
         "span": span_task,
+        "sft": sft_task,
     }

@@ -24,7 +24,7 @@ from bigtrain.log import log
 from bigtrain.models.base import n_parameters
 from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.families import on_meta
-from bigtrain.models.huggingface import ModelFolder, read_folder
+from bigtrain.models.huggingface import ModelFolder, lacks_head, read_folder
 from bigtrain.parallel.placement import Placement
 from bigtrain.schema import GenerateConfig
 from bigtrain.tokenizer import Tokenizer
@@ -64,6 +64,12 @@ def run(loaded: Loaded, *, dry_run: bool = False, live: bool = False) -> dict[st
     masked = isinstance(source.config, EncoderConfig)
     if masked:
         config.check_filling()
+        if lacks_head(folder):
+            raise UserError(
+                f"checkpoint={config.checkpoint}: no head for masked tokens",
+                "a bare encoder guesses none until it has learned to",
+                f"bigtrain finetune init_from={config.checkpoint} objective=masked data.files=TEXT",
+            )
     rows = _rows(config, masked=masked)
     prompts = (_hiding if masked else _encoded)(rows, config, tokenizer, source)
     if dry_run:

@@ -212,10 +212,6 @@ class LabelsConfig:
     label_separator: str | None = option(
         None, "what stands between several labels of a row, such as a comma; a JSON list needs none"
     )
-    words_field: str = option("tokens", "objective=tag, rows of JSON: the field with the list of words")
-    tags_field: str = option("tags", "objective=tag, rows of JSON: the field with the list of their tags")
-    word_column: int = option(0, "objective=tag, files of columns: which has the word; -1: the last")
-    tag_column: int = option(-1, "objective=tag, files of columns: which has the tag; -1: the last")
 
 
 @dataclass

@@ -20,8 +20,7 @@ class EvalsConfig:
         2048, "tokens of a masked model's text that are hidden one at a time, for pseudo-perplexity", at_least=0
     )
     batch_rows: int | None = option(None, "windows or rows computed at once; null: about 8,192 tokens", at_least=1)
-    answers: bool = option(False, "let a language model answer the prompts of conversations, and compare: evals=answers")
-    max_new_tokens: int = option(256, "with evals=answers: tokens of an answer at most", at_least=1)
+    answers: bool = option(False, "data.files are conversations, and the loss is that of their answers")
     overlap: int | None = option(
         None, "tokens that windows of a long context share (answers to questions); null: 128, or a quarter", at_least=0
     )

@@ -16,7 +16,7 @@ class LayerCache:
 
     def __init__(self, cache: KVCache) -> None:
         self._cache = cache
-        self._memory: Tensor | None = None  # (2, rows, capacity, K, E): taken when shape, dtype and device are seen
+        self._memory: Tensor | None = None  # (2, rows, K, capacity, E): taken when shape, dtype and device are seen
         self._state: Tensor | None = None  # (parts, rows, width), taken likewise
 
     @property
@@ -29,23 +29,22 @@ class LayerCache:
         cache, memory = self._cache, self._memory
         if memory is None:
             memory = self._memory = self._take(k, cache.n_rows or len(k), cache.capacity)
-        pairs = [(0, k.transpose(1, 2)), (1, v.transpose(1, 2))]  # (B, T, K, E)
-        n_rows, n_tokens = pairs[0][1].shape[:2]
+        n_rows, n_tokens = k.shape[0], k.shape[2]
         if cache.begun is not None:
             rows, source = cache.begun
-            for half, new in pairs:
-                memory[half, rows, :n_tokens] = new[source].to(memory.dtype)
+            for half, new in enumerate((k, v)):
+                memory[half, rows, :, :n_tokens] = new[source].to(memory.dtype)
             return k, v
         begin, end = cache.length, cache.length + n_tokens
         if cache.aligned:
-            for half, new in pairs:
-                memory[half, :n_rows, begin:end] = new
+            for half, new in enumerate((k, v)):
+                memory[half, :n_rows, :, begin:end] = new
             if not begin:
                 return k, v
         else:
-            for half, new in pairs:
-                memory[half].view(-1, *new.shape[2:]).index_copy_(0, cache.places, new[:, 0].to(memory.dtype))
-        return memory[0, :n_rows, :end].transpose(1, 2), memory[1, :n_rows, :end].transpose(1, 2)
+            for half, new in enumerate((k, v)):
+                memory[half, cache.rows, :, cache.places] = new[:, :, 0].to(memory.dtype)
+        return memory[0, :n_rows, :, :end], memory[1, :n_rows, :, :end]
 
     def state(self) -> Tensor | None:
         """What `keep` was given for the rows that are being extended, (parts, B, width); None for new rows."""
@@ -70,14 +69,14 @@ class LayerCache:
         if self._state is not None:
             self._state[:, rows] = self._state[:, source]
         if self._memory is not None:
-            self._memory[:, rows, :n_tokens] = self._memory[:, source, :n_tokens]
+            self._memory[:, rows, :, :n_tokens] = self._memory[:, source, :, :n_tokens]
 
     @staticmethod
     def _take(k: Tensor, n_rows: int, capacity: int) -> Tensor:
         # torch's CPU kernels for one query are several times faster in fp32 than in bf16. Under autocast they would
         # cast it all back each time. Zeros, as what a mask hides still is multiplied by 0.
         wide = k.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        shape = (2, n_rows, capacity, k.shape[1], k.shape[3])
+        shape = (2, n_rows, k.shape[1], capacity, k.shape[3])
         return torch.zeros(shape, dtype=torch.float32 if wide else k.dtype, device=k.device)
 
 
@@ -94,7 +93,7 @@ class KVCache:
         self.capacity, self.n_rows = capacity, n_rows
         self.lengths: list[int] = []  # of the rows in use
         self.begun: tuple[Tensor, Tensor] | None = None  # rows that the next tokens begin, and whose tokens they take
-        self.places = torch.empty(0, dtype=torch.int64)  # where the next tokens of rows of different lengths go
+        self.rows = self.places = torch.empty(0, dtype=torch.int64)  # where tokens of rows of different lengths go
         self._beginning: list[int] = []
 
     @property
@@ -127,9 +126,9 @@ class KVCache:
 
     def positions(self, device: torch.device) -> Tensor:
         """(B, 1): the place in its row of each row's next token."""
-        lengths = torch.tensor(self.lengths)
-        self.places = (torch.arange(len(self.lengths)) * self.capacity + lengths).to(device)
-        return lengths[:, None].to(device)
+        self.rows = torch.arange(len(self.lengths), device=device)
+        self.places = torch.tensor(self.lengths, device=device)
+        return self.places[:, None]
 
     def advance(self, n_tokens: int, n_rows: int) -> None:
         """All layers have been extended: `n_tokens` of each of `n_rows` rows."""

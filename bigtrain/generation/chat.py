@@ -98,7 +98,7 @@ class Chat:
         """
         self._check(messages, where)
         text = self.text(messages, where, asking=False)
-        found = []
+        found: list[tuple[int, int]] = []
         for number, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue

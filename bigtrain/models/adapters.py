@@ -23,6 +23,8 @@ from bigtrain.models.adapter_schema import ALL, LoraConfig
 from bigtrain.models.base import Model, generator_for
 from bigtrain.models.layers import fold, keyed_dropout
 
+_SITE = 1000  # dropout sites of the adapters are numbered from here on: the blocks have some of their own
+
 
 @dataclass(frozen=True)
 class Adapter:
@@ -35,18 +37,24 @@ class Adapter:
 
 
 class RowKeys:
-    """The dropout keys (B,) of the batch that a model is computing; None: no dropout."""
+    """The dropout keys (B,) of a block for the batch that the model is computing; None: no dropout.
+
+    Each block has its own, and its layers are numbered alike: blocks share one compiled graph.
+    """
 
     def __init__(self) -> None:
         self.tensor: Tensor | None = None
 
-    def follow(self, model: Model) -> None:
-        """Take them from every call of the model."""
 
-        def keep(_: nn.Module, __: tuple[Any, ...], given: dict[str, Any]) -> None:
-            self.tensor = given.get("keys")
+def _follow_keys(model: Model, blocks: list[RowKeys]) -> None:
+    """Take the keys of every call of the model, outside of what is compiled."""
 
-        model.register_forward_pre_hook(keep, with_kwargs=True)
+    def keep(_: nn.Module, __: tuple[Any, ...], given: dict[str, Any]) -> None:
+        keys = given.get("keys")
+        for number, block in enumerate(blocks):
+            block.tensor = None if keys is None else fold(keys, number)
+
+    model.register_forward_pre_hook(keep, with_kwargs=True)
 
 
 class AdaptedLinear(nn.Linear):
@@ -65,27 +73,29 @@ class AdaptedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
-        out = F.linear(x.flatten(0, -2), self.weight, self.bias if self.magnitude is None else None)  # (N, out)
-        low = F.linear(self._dropped(x).flatten(0, -2), self.a)  # (N, rank)
-        # Added in place: a sum of its own would read and write all of `out` once more.
-        out.addmm_(low, self.b.to(low.dtype).T, alpha=self.scale)
+        rows, bias = x.flatten(0, -2), self.bias if self.magnitude is None else None  # (N, in)
+        drops = self.dropout > 0 and self.keys.tensor is not None
+        if torch.is_grad_enabled() and not drops:
+            out: Tensor = _Product.apply(rows, self.weight, bias, self.a, self.b, self.scale)  # type: ignore[no-untyped-call]
+        else:
+            out = F.linear(rows, self.weight, bias)  # (N, out)
+            low = F.linear(self._dropped(x).flatten(0, -2) if drops else rows, self.a)  # (N, rank)
+            # Added in place: a sum of its own would read and write all of `out` once more.
+            out.addmm_(low, self.b.to(low.dtype).T, alpha=self.scale)
         if self.magnitude is not None:
             turned = out * (self.magnitude / self.row_lengths())  # in fp32: what m learns is small beside it
             out = (turned if self.bias is None else turned + self.bias).to(out.dtype)
         return out.view(*x.shape[:-1], -1)
 
     def _dropped(self, x: Tensor) -> Tensor:
-        if not self.dropout or self.keys.tensor is None:
-            return x
-        return keyed_dropout(x, self.dropout, fold(self.keys.tensor, self.number), 0)
+        assert self.keys.tensor is not None
+        return keyed_dropout(x, self.dropout, self.keys.tensor, _SITE + self.number)
 
     @torch.no_grad()
     def row_lengths(self) -> Tensor:
         """(out,): lengths of the rows of W + scale B A, in fp32 and without a gradient (section 4.3 of the paper)."""
-        with torch.autocast(self.weight.device.type, enabled=False):
-            lengths: Tensor = torch.linalg.vector_norm(
-                torch.addmm(self.weight, self.b, self.a, alpha=self.scale), dim=1
-            )
+        whole = _whole(self.weight, self.a, self.b, self.scale, torch.float32)
+        lengths: Tensor = torch.linalg.vector_norm(whole, dim=1)
         return lengths
 
     @torch.no_grad()
@@ -98,19 +108,51 @@ class AdaptedLinear(nn.Linear):
             self.magnitude.copy_(torch.linalg.vector_norm(self.weight, dim=1))
 
 
+class _Product(torch.autograd.Function):
+    """x (N, in) times W + scale B A as one matrix, with gradients for x, A and B alone.
+
+    That matrix costs rank / N of the product. Apart, the small products would read and write the inputs and outputs
+    of the layer three times more, which takes longer than they compute. It is made again in `backward`: keeping it
+    would hold a second copy of the model.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
+        kind = x.device.type
+        x = x.to(torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype)
+        ctx.save_for_backward(x, weight, a, b)
+        ctx.scale = scale
+        return F.linear(x, _whole(weight, a, b, scale, x.dtype), None if bias is None else bias.to(x.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, a, b = ctx.saved_tensors
+        of_x = grad @ _whole(weight, a, b, ctx.scale, x.dtype) if ctx.needs_input_grad[0] else None
+        of_a = (grad @ b.to(x.dtype)).T @ x
+        of_b = grad.T @ (x @ a.to(x.dtype).T)
+        return of_x, None, None, of_a.to(a.dtype) * ctx.scale, of_b.to(b.dtype) * ctx.scale, None
+
+
+def _whole(weight: Tensor, a: Tensor, b: Tensor, scale: float, dtype: torch.dtype) -> Tensor:
+    with torch.autocast(weight.device.type, enabled=False):
+        return torch.addmm(weight, b, a, alpha=scale).to(dtype)
+
+
 def adapt(model: Model, adapter: Adapter) -> None:
     """Replace the chosen linear layers by adapted ones and freeze all but those and what is trained whole.
 
     On the meta device as well: `draw_adapters` gives the values. Raises UserError for targets that name no layer.
     """
-    keys = RowKeys()
+    keys = [RowKeys() for _ in model.blocks]
     if adapter.config.dropout:
-        keys.follow(model)
+        _follow_keys(model, keys)
     for parameter_name, parameter in model.named_parameters():
         parameter.requires_grad_(parameter_name in adapter.whole)
-    for number, (name, layer) in enumerate(_chosen(model, adapter.config).items()):
+    for name, layer in _chosen(model, adapter.config).items():
         parent, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(parent), leaf, AdaptedLinear(layer, adapter.config, number, keys))
+        block = int(name.split(".")[1])
+        number = list(_linear(model.blocks[block])).index(name.split(".", 2)[2])
+        setattr(model.get_submodule(parent), leaf, AdaptedLinear(layer, adapter.config, number, keys[block]))
     model.adapter = adapter
 
 
@@ -125,10 +167,12 @@ def draw_adapters(model: Model, seed: int) -> None:
         layer.draw(seed, name)
 
 
+def _linear(part: nn.Module) -> dict[str, nn.Linear]:
+    return {name: module for name, module in part.named_modules() if isinstance(module, nn.Linear)}
+
+
 def _chosen(model: Model, config: LoraConfig) -> dict[str, nn.Linear]:
-    layers = {
-        f"blocks.{name}": module for name, module in model.blocks.named_modules() if isinstance(module, nn.Linear)
-    }
+    layers = {f"blocks.{name}": module for name, module in _linear(model.blocks).items()}
     if not layers:
         raise UserError(
             f"adapter={config.name} with a model of architecture {model.config.architecture}",

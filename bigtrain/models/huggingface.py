@@ -52,6 +52,12 @@ def load_model(
     return materialise_from(folder, model, torch.device(device), seed)
 
 
+def lacks_head(folder: Path) -> bool:
+    """Whether a folder holds a backbone alone: the head of its model would be drawn. Raises UserError."""
+    source = read_config(folder)
+    return bool(_matched(folder, on_meta(source.config, source.output), None).new)
+
+
 def materialise_from(
     folder: Path, model: D, device: torch.device, seed: int, *, tokenizer: Tokenizer | None = None
 ) -> D:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -16,6 +17,28 @@ def summed_cross_entropy(model: Model, hidden: Tensor, targets: Tensor) -> Tenso
     """Cross entropy in nats of the head's logits for hidden (..., D) against targets (...), summed in fp32."""
     logits = model.logits(hidden).flatten(0, -2).float()
     return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
+
+
+def hidden_states(model: Model, batch: Batch, keys: Tensor | None = None) -> Tensor:
+    """(N, T, D) of rows that are padded on the right; no token sees the padding."""
+    tokens, lengths = batch["tokens"], batch["lengths"]
+    if model.causal:
+        return cast("Tensor", model(tokens, keys=keys))
+    padding = torch.arange(tokens.shape[1], device=tokens.device) >= lengths[:, None]
+    segments = {"segments": batch["segments"]} if "segments" in batch else {}
+    return cast("Tensor", model(tokens, documents=padding.int(), keys=keys, **segments))
+
+
+def row_logits(model: Model, batch: Batch, keys: Tensor | None = None) -> Tensor:
+    """(N, outputs), fp32: what a model says of rows as a whole, as transformers' ForSequenceClassification.
+
+    From the hidden state of a row's last token, which has seen all others, or of an encoder's first.
+    """
+    hidden = hidden_states(model, batch, keys)
+    if model.causal:
+        rows = torch.arange(len(hidden), device=hidden.device)
+        return model.logits(hidden[rows, batch["lengths"] - 1]).float()
+    return model.logits(hidden[:, 0]).float()
 
 
 class Objective(Protocol):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import numpy as np
 import torch
@@ -14,31 +13,10 @@ from bigtrain.data.loader import Batch
 from bigtrain.metrics.classification import classification
 from bigtrain.metrics.multi_label import multi_label, tuned_thresholds
 from bigtrain.models.base import Model
+from bigtrain.objectives.base import row_logits
 
 _MEANS = tuple(f"{kind}_{name}" for name in ("f1", "precision", "recall") for kind in ("macro", "micro", "weighted"))
 _RANKED = ("roc_auc", "pr_auc")
-
-
-def hidden_states(model: Model, batch: Batch, keys: Tensor | None = None) -> Tensor:
-    """(N, T, D) of rows that are padded on the right; no token sees the padding."""
-    tokens, lengths = batch["tokens"], batch["lengths"]
-    if model.causal:
-        return cast("Tensor", model(tokens, keys=keys))
-    padding = torch.arange(tokens.shape[1], device=tokens.device) >= lengths[:, None]
-    segments = {"segments": batch["segments"]} if "segments" in batch else {}
-    return cast("Tensor", model(tokens, documents=padding.int(), keys=keys, **segments))
-
-
-def row_logits(model: Model, batch: Batch, keys: Tensor | None = None) -> Tensor:
-    """(N, outputs), fp32: what a model says of rows as a whole, as transformers' ForSequenceClassification.
-
-    From the hidden state of a row's last token, which has seen all others, or of an encoder's first.
-    """
-    hidden = hidden_states(model, batch, keys)
-    if model.causal:
-        rows = torch.arange(len(hidden), device=hidden.device)
-        return model.logits(hidden[rows, batch["lengths"] - 1]).float()
-    return model.logits(hidden[:, 0]).float()
 
 
 def balanced_weights(labels: np.ndarray, n_labels: int) -> Tensor:

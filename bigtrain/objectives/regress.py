@@ -9,7 +9,7 @@ from torch import Tensor
 from bigtrain.data.loader import Batch
 from bigtrain.metrics.regression import regression
 from bigtrain.models.base import Model
-from bigtrain.objectives.classify import row_logits
+from bigtrain.objectives.base import row_logits
 
 _DEFINED = ("r2", "pearson", "spearman")  # where not all targets are equal
 

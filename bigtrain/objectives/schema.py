@@ -73,13 +73,6 @@ class RegressConfig:
 
 
 @dataclass
-class TagConfig:
-    """A tag for each word, such as named entities in IOB2 or BIOES, or parts of speech."""
-
-    name: str = option("tag", "the objective")
-
-
-@dataclass
 class SftConfig:
     """The answers of conversations, by their prompts: instructions, chats, translation, summaries."""
 

@@ -21,13 +21,16 @@ from bigtrain.models.huggingface import load_model, save_model
 from bigtrain.tokenizer import Tokenizer
 
 STEPS = [line for line in TINY if not line.startswith("model.")] + ["train.max_steps=6", "train.save_every_steps=2"]
+FP32 = "device.precision=fp32"
 LORA = ["objective=causal", *STEPS, "adapter=lora", "adapter.rank=4", "optimizer.lr=0.02", "schedule.warmup_steps=1"]
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory, prepared_set: Path) -> Path:
     run = tmp_path_factory.mktemp("runs") / "base"
-    run_verb("pretrain", [*TINY, f"data.path={prepared_set}", f"run.dir={run}", "train.max_steps=4", "model.dropout=0.1"])
+    run_verb(
+        "pretrain", [*TINY, f"data.path={prepared_set}", f"run.dir={run}", "train.max_steps=4", "model.dropout=0.1"]
+    )
     return run
 
 
@@ -70,7 +73,13 @@ def test_stopped_and_continued_equals_uninterrupted(
 ) -> None:
     from bigtrain.training import loop
 
-    words = [*LORA, "adapter.dropout=0.1", f"init_from={base}", f"data.path={prepared_set}", f"run.dir={tmp_path / 'r'}"]
+    words = [
+        *LORA,
+        "adapter.dropout=0.1",
+        f"init_from={base}",
+        f"data.path={prepared_set}",
+        f"run.dir={tmp_path / 'r'}",
+    ]
     original, count = loop.Loop._gradient, [0]
 
     def counted(self: Any, *arguments: Any) -> Any:
@@ -102,13 +111,13 @@ def test_killed_and_continued_equals_uninterrupted(
 
 
 def test_evaluate_and_generate_take_its_path(adapter: Path, prepared_set: Path) -> None:
-    found = run_verb("evaluate", [f"checkpoint={adapter}", f"data.path={prepared_set}", "device=cpu", "evals.stride=32"])
+    found = run_verb(
+        "evaluate", [f"checkpoint={adapter}", f"data.path={prepared_set}", "device=cpu", "evals.stride=32"]
+    )
     in_run = [line["loss"] for line in metrics(adapter) if line["split"] == "validation"]
     assert found["loss"] == pytest.approx(in_run[-1], abs=0.05)  # the run measured the first 512 tokens
     words = ["prompt=the cat", "max_new_tokens=4", "temperature=0", "device=cpu"]
-    texts = [
-        run_verb("generate", [f"checkpoint={folder}", *words])["text"] for folder in (adapter, adapter / "merged")
-    ]
+    texts = [run_verb("generate", [f"checkpoint={folder}", *words])["text"] for folder in (adapter, adapter / "merged")]
     assert texts[0] == texts[1]
 
 
@@ -174,12 +183,14 @@ def test_a_classifier(architecture: str, prepared_set: Path, tmp_path: Path) -> 
     lines = [*TINY, f"model.architecture={architecture}", f"data.path={prepared_set}", "train.max_steps=2"]
     run_verb("pretrain", [*lines, f"run.dir={tmp_path / 'base'}"])
     rows = tmp_path / "rows.csv"
-    rows.write_text("text,label\n" + "".join(f"a cat {text(4, n)!r},good\na dog {text(3, n)!r},bad\n" for n in range(12)))
+    rows.write_text(
+        "text,label\n" + "".join(f"a cat {text(4, n)!r},good\na dog {text(3, n)!r},bad\n" for n in range(12))
+    )
     run = tmp_path / "run"
     words = ["objective=classify", f"init_from={tmp_path / 'base'}", f"data.train={rows}", f"data.validation={rows}"]
-    words += [*STEPS, "adapter=dora", "adapter.targets=[attention.q,mlp]", "optimizer.lr=0.02", f"run.dir={run}"]
+    words += [*STEPS, FP32, "adapter=dora", "adapter.targets=[attention.q,mlp]", "optimizer.lr=0.02", f"run.dir={run}"]
     told = run_verb("finetune", words)
-    found = run_verb("evaluate", [f"checkpoint={newest(run)}", f"data.files={rows}", "device=cpu"])
+    found = run_verb("evaluate", [f"checkpoint={newest(run)}", f"data.files={rows}", "device=cpu", FP32])
     assert found["loss"] == pytest.approx(told["val_loss"], abs=1e-5)
     assert found["accuracy"] == told["accuracy"]
     named = json.loads((model_of(run) / "adapter_config.json").read_text())
@@ -199,14 +210,14 @@ def test_new_rows_are_trained_whole(tied: str, prepared_set: Path, tmp_path: Pat
     lines = [*TINY, f"model.tied={tied}", f"data.path={prepared_set}", "train.max_steps=2"]
     run_verb("pretrain", [*lines, f"run.dir={tmp_path / 'base'}"])
     run = tmp_path / "run"
-    words = [*LORA, "model.resize_vocab=true", f"init_from={tmp_path / 'base'}", f"data.path={tmp_path / 'set'}"]
+    words = [*LORA, FP32, "model.resize_vocab=true", f"init_from={tmp_path / 'base'}", f"data.path={tmp_path / 'set'}"]
     told = run_verb("finetune", [*words, f"run.dir={run}"])
     saved = load_file(model_of(run) / "adapter_model.safetensors")
     rows = ("base_model.model.model.embed_tokens.weight", "base_model.model.lm_head.weight")
     assert [saved[name].shape for name in rows] == [(384, 32), (384, 32)]
     assert torch.equal(*(saved[name] for name in rows)) == (tied == "true")
     lines = [f"checkpoint={newest(run)}", f"data.path={tmp_path / 'set'}", "device=cpu", "evals.seq_len=32"]
-    found = run_verb("evaluate", [*lines, "evals.stride=32", "evals.max_tokens=511"])
+    found = run_verb("evaluate", [*lines, "evals.stride=32", "evals.max_tokens=511", FP32])
     assert found["loss"] == pytest.approx(told["val_loss"], abs=1e-4)
     first = bits(run)
     shutil.rmtree(newest(run))
@@ -227,14 +238,14 @@ def test_frozen_parameters_and_rates_by_layer(base: Path, prepared_set: Path, tm
     assert moved == before.keys() - frozen
     lines = [line for line in metrics(run) if line["split"] == "train"]
     assert lines[2]["lr"] == pytest.approx(0.02)  # after the warmup: as `optimizer.lr` says
-    with pytest.raises(UserError, match=r"train\.freeze: \[.*\] -> \[\]"):
+    with pytest.raises(UserError, match=r"train\.freeze: \[.*\] -> null"):
         run_verb("finetune", [*words, "train.freeze=[]", "train.max_steps=8"])
 
 
 def test_dry_run_counts_what_is_trained(base: Path, prepared_set: Path) -> None:
     words = ["objective=causal", *STEPS, f"init_from={base}", f"data.path={prepared_set}"]
     plain = finetune.run(load("finetune", words), dry_run=True)
-    small = finetune.run(load("finetune", [*words, "adapter=lora"]), dry_run=True)
+    small = finetune.run(load("finetune", [*words, "adapter=lora", "adapter.rank=1"]), dry_run=True)
     assert plain["trained_parameters"] == plain["parameters"] < small["parameters"]
     assert small["trained_parameters"] == small["parameters"] - plain["parameters"]
     assert small["memory_per_device_gb"] <= plain["memory_per_device_gb"]

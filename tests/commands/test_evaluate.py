@@ -111,7 +111,7 @@ def test_gates_and_output(language_model, text, tmp_path, capsys):
 
 
 def test_labelled_rows(classifier, tmp_path):
-    rows = [("a fine text", "good"), ("a poor text", "bad"), ("short", "good"), ("x" * 40, "bad"), ("", "good")]
+    rows = [("a fine text", "good"), ("a poor text", "bad"), ("short", "good"), ("x" * 40, "bad"), ("?", "good")]
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows[:2]))
     (tmp_path / "b.jsonl").write_text("".join(json.dumps({"text": t, "label": y}) + "\n" for t, y in rows[2:]))
     result = run(f"checkpoint={classifier}", f"data.files=[{tmp_path}/a.csv,{tmp_path}/b.jsonl]", "evals.batch_rows=2")

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,18 @@ def test_evaluate_measures_the_same_and_says_what_was_answered(learned: dict[str
     )
 
 
+def test_without_a_threshold_no_answer_must_be_likelier_than_an_answer(learned: dict[str, Any], home: Path) -> None:
+    folder = home / "as others save it"
+    shutil.copytree(learned["checkpoint"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert config.pop("thresholds") == [learned["threshold"]]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert measure({"checkpoint": folder}, home / "dev.jsonl", home / "plain")["threshold"] == 0.5
+    for line in (home / "plain" / "predictions.jsonl").read_text().splitlines():
+        one = json.loads(line)
+        assert (one["answer"] == "") == (one["null_score"] >= one["score"])
+
+
 def test_the_wrong_answers_are_in_the_report(learned: dict[str, Any], home: Path) -> None:
     given = {**row(1), "id": "<two>", "context": "river the cat", "answers": [{"text": "cat", "answer_start": 10}]}
     (home / "odd.jsonl").write_text(json.dumps(given) + "\n")
@@ -123,9 +136,8 @@ def test_transformers_opens_it_with_the_same_logits(learned: dict[str, Any], hom
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     given = [row(201), row(202)]
     pairs = ([one["question"] for one in given], [one["context"] for one in given])
-    batch = tokenizer(
-        *pairs, padding=True, truncation="only_second", max_length=32, return_token_type_ids=True, return_tensors="pt"
-    )
+    wanted = {"return_token_type_ids": True, "return_tensors": "pt"}
+    batch = tokenizer(*pairs, padding=True, truncation="only_second", max_length=32, **wanted)
     found = theirs.eval()(**batch)
     ours = load_model(folder)
     padding = (1 - batch["attention_mask"]).int()
@@ -154,7 +166,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(home: Path) -> None:
     more = ["train.eval_every_steps=4", "train.save_every_steps=4", "schedule=constant"]
     run_verb("finetune", words(home, "bert", 12, "whole", *more))
     run_verb("finetune", words(home, "bert", 8, "parts", *more))
-    again = cli("finetune", f"run.dir={home / 'parts'}", "train.max_steps=12", "resume.allow=[train.max_steps]")
+    again = cli("finetune", f"run.dir={home / 'parts'}", "train.max_steps=12")
     assert again.returncode == 0, again.stderr
     assert bits(home / "parts") == bits(home / "whole")
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from bigtrain.data.schema import BytesConfig
+from bigtrain.data.schema import BPEConfig, BytesConfig
 from bigtrain.errors import UserError
 from bigtrain.generation.chat import Chat
 from bigtrain.tokenizer import Tokenizer, train
+from bigtrain.tokenizer.chat import with_template
 
 TEMPLATE = """{%- if messages[0].role != 'system' %}
     {{- '<|im_start|>system\\nBe kind.<|im_end|>\\n' }}
@@ -90,3 +91,35 @@ def test_no_template_and_a_broken_one() -> None:
         Chat(train(BytesConfig(), []), "model")
     with pytest.raises(UserError, match="a chat template is a Jinja template"):
         Chat(tokenizer("{% if %}"), "model")
+
+
+TURNS = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "\nHello  there"},
+    {"role": "user", "content": "你好"},
+    {"role": "assistant", "content": "再见"},
+]
+
+
+@pytest.mark.parametrize("name", ["chatml", "llama3", "plain"])
+def test_what_is_written_is_every_answer_with_its_end(name: str) -> None:
+    base = train(BPEConfig(vocab_size=320), ["Hello there.\n\n: \n Assistant: Hello\n\n" * 50])
+    tokenizer = with_template(base, name, grow=True)
+    tokenizer = Tokenizer(tokenizer.spec, {**tokenizer.config, "eos_token": Chat(tokenizer, "m").end_of_answer()})
+    chat = Chat(tokenizer, "m")
+    [found] = chat.encode_answered([(TURNS, "here")])
+    text, spans = chat.answers(TURNS, "here")
+    whole = tokenizer.backend.decode(found.ids.tolist(), skip_special_tokens=False)
+    written = tokenizer.backend.decode(found.ids[found.written].tolist(), skip_special_tokens=False)
+    assert whole == text[: spans[-1][1]]
+    assert written == "".join(text[start:end] for start, end in spans)
+    assert found.ids[-1] == tokenizer.eos_id
+    asked = chat.encode(TURNS[:1], "here")
+    first = int(found.written.argmax())
+    assert found.ids[:first].tolist() == asked  # also where a token would reach over the border, as \\n\\n does
+
+
+def test_a_template_without_an_end_of_answers_is_refused() -> None:
+    chat = Chat(tokenizer("{% for m in messages %}{{ m.content }} {% endfor %}"), "m")
+    with pytest.raises(UserError, match="does not say where answer 1 ends"):
+        list(chat.encode_answered([(TURNS, "rows.jsonl:7")]))

@@ -245,4 +245,6 @@ def test_a_real_checkpoint(tmp_path: Path) -> None:
     assert again.keys() - {f"bert.{name}" for name in before} == {"classifier.weight", "classifier.bias"}
     assert all(torch.equal(again[f"bert.{name}"], tensor) for name, tensor in before.items())
     theirs_again = transformers.AutoTokenizer.from_pretrained(tmp_path)
-    assert theirs_again(texts)["input_ids"] == [row[~gone].tolist() for row, gone in zip(rows["tokens"], padding, strict=True)]
+    assert theirs_again(texts)["input_ids"] == [
+        row[~gone].tolist() for row, gone in zip(rows["tokens"], padding, strict=True)
+    ]

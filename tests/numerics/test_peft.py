@@ -174,7 +174,9 @@ def test_the_same_loss_for_fifty_steps(tmp_path: Path, config: LoraConfig) -> No
     model = on_meta(read_config(base).config)
     adapt(model, Adapter(config, base, digest(base), frozenset()))
     materialise_from(base, model, torch.device("cpu"), 5)
-    wrapped = peft.PeftModel.from_pretrained(auto(base, LANGUAGE, True), saved(tmp_path / "new", model), is_trainable=True)
+    wrapped = peft.PeftModel.from_pretrained(
+        auto(base, LANGUAGE, True), saved(tmp_path / "new", model), is_trainable=True
+    )
     wrapped.train()
     optimizer = AdamWConfig(lr=3e-3, weight_decay=0.01, betas=(0.9, 0.99)).build(model)
     decayed = [p for p in wrapped.parameters() if p.requires_grad and p.dim() == 2]

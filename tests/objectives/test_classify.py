@@ -9,12 +9,12 @@ from encoders import encoder
 from bigtrain.data.loader import Batch
 from bigtrain.metrics.multi_label import tuned_thresholds
 from bigtrain.models.output import Output, OutputKind
+from bigtrain.objectives.base import row_logits
 from bigtrain.objectives.classify import (
     Classify,
     MultiLabel,
     balanced_positives,
     balanced_weights,
-    row_logits,
     sigmoid,
 )
 from bigtrain.objectives.regress import Regress
@@ -55,7 +55,7 @@ def test_the_loss_is_torchs_weighted_mean_over_any_micro_batches(weighted: bool,
     found = sum(objective(model, part) for part in parts) / sum(objective.weight(part) for part in parts)
     assert torch.isclose(found, expected, atol=1e-6)
     measured = objective.metrics(sums(objective, model, whole))
-    assert measured["loss"] == pytest.approx(float(F.cross_entropy(row_logits(model, whole), labels)), rel=1e-6)
+    assert measured["loss"] == pytest.approx(F.cross_entropy(row_logits(model, whole), labels).item(), rel=1e-6)
     assert measured.keys() == set(objective.metric_names)
     assert objective.higher_is_better < set(objective.metric_names)
 
@@ -80,7 +80,7 @@ def test_several_labels() -> None:
     assert torch.isclose(objective(model, whole) / objective.weight(whole), expected, atol=1e-6)
     found = sums(objective, model, whole)
     measured = objective.metrics(found)
-    assert measured["loss"] == pytest.approx(float(F.binary_cross_entropy_with_logits(logits, flags)), rel=1e-6)
+    assert measured["loss"] == pytest.approx(F.binary_cross_entropy_with_logits(logits, flags).item(), rel=1e-6)
     assert measured.keys() == set(objective.metric_names)
     assert told == [tuple(tuned_thresholds(sigmoid(found["logits"]), flags.numpy()).tolist())]
     # Those thresholds give the same numbers on the same rows; one half gives other ones.
@@ -96,7 +96,7 @@ def test_scores() -> None:
     assert torch.isclose(objective(model, whole) / objective.weight(whole), expected)
     found = sums(objective, model, whole)
     measured = objective.metrics(found)
-    assert measured["loss"] == pytest.approx(measured["mse"]) == pytest.approx(float(expected))
+    assert measured["loss"] == pytest.approx(measured["mse"]) == pytest.approx(expected.item())
     assert measured.keys() == set(objective.metric_names)
     constant = objective.metrics(found | {"scores": np.ones(4)})
     assert (constant["pearson"], constant["spearman"]) == (0, 0)

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from bigtrain.schema import EvaluateConfig, FinetuneConfig
     from bigtrain.tokenizer import Tokenizer
 
-OF_TAGS = ("data.words_field", "data.tags_field", "data.word_column", "data.tag_column")
-
 Parts = tuple[Rows, Rows | None]  # training and validation rows
 
 
@@ -45,7 +43,6 @@ def read_parts(loaded: Loaded, strata: Callable[[Rows], Sequence[Hashable]]) -> 
     check_rows(loaded)
     given = f"objective={config.objective.name}"
     refuse_unread(loaded, ["train.sample_prompts"], given, "such a model writes no text")
-    refuse_unread(loaded, OF_TAGS, given, "it reads texts, not words with tags")
     data = config.data
     assert data.train
     rows = _read(data, Path(data.train))
@@ -74,7 +71,6 @@ def _split(rows: Rows, kinds: Sequence[Hashable], fraction: float) -> Parts:
 
 def measured_rows(loaded: Loaded, source: ModelFolder) -> list[Rows]:
     """The rows of the files that a checkpoint is measured on; `evals.max_tokens` of them at most."""
-    refuse_unread(loaded, OF_TAGS, f"checkpoint= of {source.output}", "it reads texts, not words with tags")
     config: EvaluateConfig = loaded.config
     found, most = [], config.evals.max_tokens
     for path in measured_files(loaded, source):
@@ -112,6 +108,9 @@ def labelled_task(
     seq_len = row_length(config.train, model)
     n_rows = batch_rows(config.train, seq_len)
     encoder = row_encoder(model.config, tokenizer, f"train.seq_len={seq_len}", seq_len, paired=bool(training.pairs))
+    if encoder.pair_frame and encoder.segments:
+        # Else transformers' tokenizers leave the segments out, and the model hears of one text.
+        tokenizer.config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
     augmenter = Augmenter(augment, config.seed) if augment.on else None
     rows = LabelledRows(
         encode(encoder, training.texts, training.pairs),

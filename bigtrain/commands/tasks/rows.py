@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import hashlib
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bigtrain.commands.tasks.base import TOKENS_AT_ONCE, refuse_unread
 from bigtrain.config import Loaded
+from bigtrain.data.tasks.forms_schema import TrainFormsConfig
 from bigtrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ def check_rows(loaded: Loaded) -> None:
     raw = [*_TEXT, *sorted(key for key in loaded.named if key.startswith(("data.sets.", "data.sources.")))]
     refuse_unread(loaded, raw, given, rule, "data.train= and data.validation=")
     refuse_unread(loaded, ["train.isolate_documents", *_OF_TEXT], given, rule)
+    if config.objective.name != "sft":
+        of_answers = [f"data.{field.name}" for field in dataclasses.fields(TrainFormsConfig)]
+        refuse_unread(loaded, of_answers, given, "conversations are read with objective=sft")
     if not config.data.train:
         raise UserError(f"{given} without data.train=", "it learns from the rows of a file", "give data.train=FILE")
 

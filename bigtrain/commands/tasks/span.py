@@ -11,7 +11,9 @@ from bigtrain.commands.tasks.base import Measurement, Task, batch_rows, refuse_u
 from bigtrain.commands.tasks.rows import check_rows, fingerprint, measured_files, rows_at_once
 from bigtrain.config import Loaded
 from bigtrain.data.reading.sources import Problems
+from bigtrain.data.schema import LabelsConfig
 from bigtrain.data.tasks.contexts import ContextRows, decoder_frame, encoder_frame
+from bigtrain.data.tasks.forms_schema import MeasuredFormsConfig, TrainFormsConfig
 from bigtrain.data.tasks.held_out import held_out
 from bigtrain.data.tasks.leaks import find_leaks
 from bigtrain.data.tasks.questions import Question, read_questions
@@ -35,8 +37,9 @@ if TYPE_CHECKING:
     from bigtrain.schema import EvaluateConfig, FinetuneConfig
     from bigtrain.tokenizer import Tokenizer
 
-_FIELDS = ("text_field", "pair_field", "label_field", "label_separator", "columns", "words_field", "tags_field")
-_UNREAD = tuple(f"data.{name}" for name in (*_FIELDS, "word_column", "tag_column"))
+_OTHERS = (LabelsConfig, TrainFormsConfig, MeasuredFormsConfig)  # what rows of other kinds are called
+_UNREAD = sorted({"data.text_field", *(f"data.{field.name}" for kind in _OTHERS for field in dataclasses.fields(kind))})
+_UNREAD_IN_EVALUATION = "evals.alone_tokens"
 _AROUND = 150  # characters before and after an answer in the report
 _NONE = "(no answer)"
 
@@ -51,11 +54,9 @@ def span_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     model = on_meta(shape, Output(OutputKind.span, thresholds=thresholds))
     seq_len, most = row_length(config.train, model), config.objective.max_answer_tokens
     n_rows, compiled = batch_rows(config.train, seq_len), config.device.compile
-    given: dict[str, Any] = _reading(model.config, tokenizer, seq_len, config.objective.overlap) | {
-        "compiled": compiled
-    }
-    rows = ContextRows(training, tokenizer, **given, batch_rows=n_rows)
-    validation = ContextRows(checked, tokenizer, **given, like=rows) if checked else None
+    given = _reading(model.config, tokenizer, seq_len, config.objective.overlap)
+    rows = ContextRows(training, tokenizer, **given, batch_rows=n_rows, compiled=compiled)
+    validation = ContextRows(checked, tokenizer, **given, compiled=compiled, like=rows) if checked else None
     if placement.leads:
         _log(rows, most, n_rows, config.seed)
         _warn_of_leaks(training, checked)
@@ -97,10 +98,7 @@ def _read_parts(loaded: Loaded) -> tuple[list[Question], list[Question]]:
     if held.any():
         said = "no data.validation=: %d of %d questions are held out, whole contexts, by a hash of their text"
         log.info(said, held.sum(), len(training))
-    parts = zip(training, held.tolist(), strict=True)
-    kept, checked = list[Question](), list[Question]()
-    for question, out in parts:
-        (checked if out else kept).append(question)
+    kept, checked = ([training[row] for row in part.nonzero()[0]] for part in (~held, held))
     return kept, checked
 
 
@@ -109,9 +107,8 @@ def _read(data: Any, paths: Sequence[Path]) -> list[Question]:
     problems = _Problems(data.on_error, data.max_errors)
     questions = read_questions(paths, problems)
     if problems.first:
-        log.warning(
-            "data.on_error=skip: %d questions are left out; the first: %s", problems.count, problems.first.given
-        )
+        said = "data.on_error=skip: %d questions are left out; the first: %s"
+        log.warning(said, problems.count, problems.first.given)
     return questions
 
 
@@ -120,9 +117,9 @@ class _Problems(Problems):
 
     first: UserError | None = None
 
-    def __call__(self, error: UserError) -> None:
+    def __call__(self, error: UserError, n: int = 1) -> None:
         self.first = self.first or error
-        super().__call__(error)
+        super().__call__(error, n)
 
 
 def _reading(config: ModelConfig, tokenizer: Tokenizer, seq_len: int, overlap: int | None) -> dict[str, Any]:
@@ -163,7 +160,9 @@ def _content(questions: Sequence[Question]) -> list[Any]:
 def span_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, placement: Placement) -> Measurement:
     """The questions of files; with the threshold of the checkpoint, where it has one."""
     config: EvaluateConfig = loaded.config
-    refuse_unread(loaded, _UNREAD, f"checkpoint= of {source.output}", "it reads fields of SQuAD's names")
+    kind = f"checkpoint= of {source.output}"
+    refuse_unread(loaded, _UNREAD, kind, "it reads fields of SQuAD's names")
+    refuse_unread(loaded, _UNREAD_IN_EVALUATION, kind, "it writes no text")
     questions = _read(config.data, measured_files(loaded, source))[: config.evals.max_tokens]
     given = _reading(source.config, tokenizer, window_length(config, source), config.evals.overlap)
     rows = ContextRows(questions, tokenizer, **given, compiled=config.device.compile)

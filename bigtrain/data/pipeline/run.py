@@ -26,8 +26,8 @@ from bigtrain.data.pipeline.steps import Steps
 from bigtrain.data.pipeline.store import Documents
 from bigtrain.data.pipeline.tokens import Kept, Placing, TokensJob, counts_of, make_tokens, stored_tokenizer
 from bigtrain.data.pipeline.work import WorkFolder
-from bigtrain.data.reading.sources import no_text, too_many
-from bigtrain.data.schema import OnError, TokenizerConfig
+from bigtrain.data.reading.sources import Problems, no_text
+from bigtrain.data.schema import TokenizerConfig
 from bigtrain.data.shards import ShardWriter
 from bigtrain.data.split import PARTS, TRAIN, Split
 from bigtrain.environment import usable_cpus
@@ -110,21 +110,15 @@ class Preparation:
         """Read, clean and search every part. Returns the folders of their documents."""
         plan, names, steps = self.plan, self.plan.names(), self._with_index()
         evaluation = {source.path: names[source.path] for source in plan.evaluation}
-        n_errors, most = 0, plan.data.max_errors if plan.data.on_error is OnError.skip else None
-
-        def count(n: int, last: UserError) -> None:
-            nonlocal n_errors
-            n_errors += n
-            if most is not None and n_errors > most:
-                raise too_many(last, most)
+        problems = Problems(plan.data.on_error, plan.data.max_errors)
 
         def found(job: DocumentsJob) -> None:
             if errors := load(job.folder).get("errors"):
-                count(errors["count"], UserError(errors["examples"][-1], "input can be read", "correct it"))
+                problems(UserError(errors["examples"][-1], "input can be read", "correct it"), errors["count"])
 
         def done(part: DocumentsDone) -> None:
             if part.error:
-                count(part.n_errors, part.error)
+                problems(part.error, part.n_errors)
 
         jobs = [
             DocumentsJob(
@@ -264,12 +258,10 @@ class Preparation:
     ) -> None:
         """Do the jobs whose results are not there yet. done: called with what comes of each; found: with the others."""
         with self.display.stage(name, sum(sizes)) as stage:
-            there = set()
-            for job in jobs if self.work.continued else ():
-                if is_whole(job.folder):
-                    there.add(job.number)
-                    stage.found(sizes[job.number])
-                    found(job)
+            there = {job.number: job for job in jobs if self.work.continued and is_whole(job.folder)}
+            for number, job in there.items():
+                stage.found(sizes[number])
+                found(job)
 
             def collect(outcome: Done) -> None:
                 stage.advance(sizes[outcome.number])

@@ -137,6 +137,10 @@ def read(
         problem(error)
 
 
+class TooManyErrors(UserError):
+    """More than data.max_errors: with a higher limit the same command goes on."""
+
+
 class Problems:
     """What `data.on_error` does with the rows and files that cannot be read: call it with each UserError."""
 
@@ -144,26 +148,17 @@ class Problems:
         self._stop, self._most = on_error is OnError.stop, most
         self.count = 0
 
-    def __call__(self, error: UserError) -> None:
-        """Count the error. Raises it where it is the first, or one too many."""
+    def __call__(self, error: UserError, n: int = 1) -> None:
+        """Count the error, the last of `n`. Raises it where it is the first, or one too many."""
         if self._stop:
             raise error
-        self.count += 1
+        self.count += n
         if self._most is not None and self.count > self._most:
-            raise too_many(error, self._most)
-
-
-class TooManyErrors(UserError):
-    """More than data.max_errors: with a higher limit the same command goes on."""
-
-
-def too_many(error: UserError, most: int) -> TooManyErrors:
-    """The error that ends a run with data.on_error=skip."""
-    return TooManyErrors(
-        f"{error.given} (and {most} before)",
-        f"data.on_error=skip goes on after {most} errors at most; this one: {error.rule}",
-        f"{error.remedy}; or give data.max_errors=NUMBER, null for no limit",
-    )
+            raise TooManyErrors(
+                f"{error.given} (and {self._most} before)",
+                f"data.on_error=skip goes on after {self._most} errors at most; this one: {error.rule}",
+                f"{error.remedy}; or give data.max_errors=NUMBER, null for no limit",
+            )
 
 
 def documents(config: DataConfig) -> Iterator[Document]:

@@ -71,7 +71,7 @@ def _score(value: Any, field: str, where: str) -> float:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if not math.isfinite(number) or abs(number) > np.finfo(np.float32).max:
+    if not math.isfinite(number) or abs(number) > float(np.finfo(np.float32).max):
         rule = "objective=regress learns a finite number for each row"
         raise UserError(f"{where}: label {field!r} is {value!r}", rule, "correct the row, or set data.label_field=")
     return number

@@ -68,7 +68,7 @@ def pack(lengths: Ints, capacity: int) -> list[Ints]:
 
 
 class PackedRows(Rows):
-    """Rows of `seq_len` tokens for training, or with `batches` for evaluation. See `fitted` for longer conversations."""
+    """Rows of `seq_len` tokens for training, or with `batches` for evaluation; `fitted` says what becomes of more."""
 
     def __init__(self, conversations: Sequence[Scored], seq_len: int, *, pad_id: int, seed: int) -> None:
         self.conversations, self.seq_len, self.pad_id, self.seed = conversations, seq_len, pad_id, seed

@@ -1,0 +1,166 @@
+"""classify and regress through the command line's verbs: one label, several, scores, pairs; the same numbers twice."""
+
+import json
+import logging
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from encoders import encoder, wordpiece
+from harness import run_verb, text
+
+from bigtrain.commands import finetune
+from bigtrain.config import load
+from bigtrain.errors import UserError
+from bigtrain.models.huggingface import read_config, save_model
+from bigtrain.models.output import Output, OutputKind
+
+WORDS = ["good", "bad", "old", "small", "the", "cat", "dog"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An encoder, and rows with one label, several labels and a score each."""
+    home = tmp_path_factory.mktemp("labels")
+    (home / "model").mkdir()
+    letters = "abcdefghijklmnopqrstuvwxyz."
+    tokenizer = wordpiece([*WORDS, *letters, *(f"##{letter}" for letter in letters)])
+    save_model(home / "model", encoder("bert", max_seq_len=64, vocab_size=80), tokenizer)
+    draw = random.Random(0)
+    rows = []
+    for seed in range(160):
+        word = draw.choice(["good", "bad"])
+        more = draw.choice(["old", "small"])
+        kinds = [word] + ([more] if seed % 2 else [])
+        rest = f"{word} {more if seed % 2 else ''} {text(draw.randrange(1, 4), seed)} {seed}"
+        row = {"text": rest, "other": f"the {more}", "label": word, "kinds": kinds}
+        rows.append(row | {"score": {"good": 1.0, "bad": -1.0}[word] + seed / 1000})
+    for name, part in (("train", rows[:120]), ("dev", rows[120:])):
+        (home / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    return home
+
+
+def words(home: Path, run: str, *more: str, dev: bool = True) -> list[str]:
+    given = [f"init_from={home / 'model'}", f"data.train={home / 'train.jsonl'}", "device=cpu", "device.precision=fp32"]
+    given += [f"data.validation={home / 'dev.jsonl'}"] if dev else []
+    given += ["train.max_steps=30", "train.batch_rows=16", "optimizer.lr=1e-2", "schedule.warmup_steps=3"]
+    return [*given, f"run.dir={home / run}", *more]
+
+
+def again(home: Path, run: str, *more: str) -> dict[str, Any]:
+    given = [f"checkpoint={home / run}", f"data.files={home / 'dev.jsonl'}", "device=cpu", "device.precision=fp32"]
+    return run_verb("evaluate", [*given, f"output={home / run / 'measured'}", *more])
+
+
+def predictions(home: Path, run: str) -> list[dict[str, Any]]:
+    lines = (home / run / "measured" / "predictions.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def same(one: dict[str, Any], other: dict[str, Any], *names: str) -> None:
+    for name in names:
+        assert one[f"best_{name}"] == pytest.approx(other[name], abs=1e-4), name
+
+
+def test_one_label_with_a_pair(home: Path) -> None:
+    more = ["objective.class_weights=balanced", "objective.label_smoothing=0.1", "train.metric=accuracy"]
+    more += ["optimizer.lr=3e-3", "train.max_steps=80"]
+    done = run_verb("finetune", ["objective=classify", "data.pair_field=other", *words(home, "one", *more)])
+    assert done["best_accuracy"] > 0.8
+    found = again(home, "one", "data.pair_field=other")
+    settings = json.loads((Path(done["checkpoint"]) / "tokenizer_config.json").read_text())
+    assert "token_type_ids" in settings["model_input_names"]  # transformers gives it to the model
+    same(done, found, "accuracy", "macro_f1", "balanced_accuracy", "mcc", "ece", "roc_auc", "pr_auc")
+    rows = predictions(home, "one")
+    assert sum(row["label"] == row["predicted"] for row in rows) / len(rows) == pytest.approx(found["accuracy"])
+    assert rows[3]["where"].endswith("dev.jsonl:4")
+    report = (home / "one" / "measured" / "report.html").read_text()
+    assert "Confusion matrix" in report
+    assert "Calibration" in report
+
+
+def test_several_labels_keep_their_thresholds(home: Path) -> None:
+    given = words(home, "several", "train.metric=macro_f1", "data.label_field=kinds")
+    done = run_verb("finetune", ["objective=classify", *given])
+    folder = Path(done["best_checkpoint"])
+    output = read_config(folder).output
+    assert (output.kind, output.labels) == ("labels", ("bad", "good", "old", "small"))
+    assert len(output.thresholds) == 4
+    found = again(home, "several", "data.label_field=kinds")
+    same(done, found, "macro_f1", "micro_f1", "subset_accuracy", "roc_auc")
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    row = predictions(home, "several")[0]
+    with torch.no_grad():
+        logits = theirs(**tokenizer([row["text"]], return_tensors="pt")).logits[0]
+    assert list(row["probabilities"].values()) == pytest.approx(logits.sigmoid().tolist(), abs=1e-4)
+
+
+def test_scores(home: Path) -> None:
+    given = words(home, "scores", "data.label_field=score", "train.metric=spearman")
+    done = run_verb("finetune", ["objective=regress", *given])
+    assert done["best_spearman"] > 0.5
+    found = again(home, "scores", "data.label_field=score")
+    same(done, found, "mse", "mae", "pearson", "spearman", "r2")
+    assert predictions(home, "scores")[0].keys() == {"text", "where", "label", "predicted"}
+
+
+def test_rows_are_held_out_where_no_file_is_given(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    given = words(home, "held", "data.validation_fraction=0.2", "train.max_steps=2", dev=False)
+    with caplog.at_level(logging.INFO, "bigtrain"):
+        done = run_verb("finetune", ["objective=classify", *given])
+    assert "accuracy" in done
+    assert "rows are held out" in caplog.text
+    assert "of the tokens are padding" in caplog.text
+
+
+def test_leaks_are_said(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    given = words(home, "leaks", "train.max_steps=1", f"data.validation={home / 'train.jsonl'}")
+    with caplog.at_level(logging.WARNING, "bigtrain"):
+        run_verb("finetune", ["objective=classify", *given])
+    assert "120 of 120 validation rows are training rows as well" in caplog.text
+
+
+def test_a_dry_run_shows_rows_before_and_after(home: Path) -> None:
+    given = words(home, "dry", "data.augment.delete=0.5", "data.augment.probability=1")
+    shown = finetune.run(load("finetune", ["objective=classify", *given]), dry_run=True)["examples"]
+    assert len(shown) == 10
+    assert all(len(row["after"]) < len(row["before"]) for row in shown)
+    assert not (home / "dry").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["data.label_field=Label"], "data.label_field=label"),
+        (["objective.labels=[good]"], "two labels"),
+        (["objective.labels=[good,good]"], "twice"),
+        (["objective=regress"], "finite number"),
+        (["data.text_field=absent"], "'absent'"),
+        (["data.columns=[text,label]"], "data.columns"),
+        (["data.validation_fraction=0.1"], "a file of their own"),
+        (["data.split_by=tail"], "data.split_by="),
+    ],
+)
+def test_bad_input_ends_before_a_step(home: Path, more: list[str], said: str) -> None:
+    with pytest.raises(UserError) as error:
+        run_verb("finetune", ["objective=classify", *words(home, "bad"), *more])
+    assert said in str(error.value)
+    assert not (home / "bad" / "checkpoints").exists()
+
+
+def test_labels_in_another_order_than_the_checkpoints(home: Path) -> None:
+    folder = home / "learned"
+    folder.mkdir()
+    tokenizer = wordpiece([*WORDS, *"abcdefghijklmnopqrstuvwxyz."])
+    model = encoder("bert", Output(OutputKind.label, ("good", "bad")), max_seq_len=64, vocab_size=80)
+    save_model(folder, model, tokenizer)
+    start = f"init_from={folder}"
+    given = words(home, "order", start, "objective.labels=[bad,good]")
+    with pytest.raises(UserError, match="in that order"):
+        run_verb("finetune", ["objective=classify", *given])
+    done = run_verb("finetune", ["objective=classify", *words(home, "kept", start, "train.max_steps=1")])
+    assert read_config(Path(done["checkpoint"])).output.labels == ("good", "bad")

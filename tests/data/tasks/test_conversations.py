@@ -1,0 +1,100 @@
+"""Forms of conversations, and what is refused about them, with file and line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bigtrain.data.tasks.conversations import read_conversations, read_pairs
+from bigtrain.data.tasks.forms_schema import FormsConfig
+from bigtrain.errors import UserError
+
+USER, BOT = {"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}
+FORMS: list[tuple[str, dict[str, Any]]] = [
+    ("alpaca", {"instruction": "2+2?", "input": "", "output": "4"}),
+    ("sharegpt", {"conversations": [{"from": "human", "value": "2+2?"}, {"from": "gpt", "value": "4"}]}),
+    ("messages", {"messages": [USER, BOT]}),
+    ("prompt", {"prompt": "2+2?", "completion": "4"}),
+    ("prompt", {"prompt": [USER], "completion": [BOT]}),
+]
+
+
+def written(folder: Path, *rows: dict[str, Any]) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(("form", "row"), FORMS)
+def test_forms_are_told_by_their_fields(tmp_path: Path, form: str, row: dict[str, Any]) -> None:
+    understood, [found] = read_conversations(written(tmp_path, row), FormsConfig())
+    assert understood.startswith(f"{form} (")
+    assert (found.messages, found.where) == ([USER, BOT], f"{tmp_path}/rows.jsonl:1")
+
+
+def test_parquet_and_named_columns(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.Table.from_pylist([{"messages": [USER, BOT]}]), tmp_path / "a.parquet")
+    assert read_conversations(tmp_path / "a.parquet", FormsConfig())[1][0].messages == [USER, BOT]
+    (tmp_path / "b.csv").write_text("q,a,x\n2+2?,4,y\n")
+    config = FormsConfig(prompt_field="q", answer_field="a")
+    assert read_conversations(tmp_path / "b.csv", config)[1][0].messages == [USER, BOT]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"messages": [USER, USER, BOT]}, "turn 2 is the user's"),
+        ({"messages": [USER]}, "the user has the last word"),
+        ({"messages": [USER, {"role": "assistant", "content": " "}]}, "an empty answer"),
+        ({"messages": [USER, {"role": "tool", "content": "x"}]}, "role 'tool'"),
+        ({"messages": [USER, {"role": "assistant", "content": None}]}, "is null"),
+        ({"prompt": "a"}, "no field 'messages'"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message) as raised:
+        read_conversations(written(tmp_path, {"messages": [USER, BOT]}, row), FormsConfig())
+    assert "rows.jsonl:2" in raised.value.given
+
+
+def test_an_unknown_form_lists_fields_and_forms(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"(?s)fields question, reply.*alpaca.*sharegpt.*messages.*prompt"):
+        read_conversations(written(tmp_path, {"question": "a", "reply": "b"}), FormsConfig())
+
+
+def test_parallel_lines(tmp_path: Path) -> None:
+    source, target = tmp_path / "a.en", tmp_path / "a.de"
+    source.write_text("one\ntwo\n")
+    target.write_text("eins\nzwei\n")
+    found = read_conversations(source, FormsConfig(), target)[1]
+    assert [[one["content"] for one in each.messages] for each in found] == [["one", "eins"], ["two", "zwei"]]
+    target.write_text("eins\n")
+    with pytest.raises(UserError, match=r"a\.en goes on after line 1, where .*a\.de ends"):
+        read_conversations(source, FormsConfig(), target)
+    target.write_text("eins\n\n")
+    with pytest.raises(UserError, match=r"a\.en:2 and .*a\.de:2: an empty answer"):
+        read_conversations(source, FormsConfig(), target)
+
+
+def test_pairs(tmp_path: Path) -> None:
+    worse = {"role": "assistant", "content": "5"}
+    rows: list[dict[str, Any]] = [
+        {"prompt": "2+2?", "chosen": "4", "rejected": "5"},
+        {"prompt": "2+2?", "chosen": [USER, BOT], "rejected": [USER, worse]},
+    ]
+    for pair in read_pairs(written(tmp_path, *rows), FormsConfig())[1]:
+        assert (pair.prompt, pair.chosen, pair.rejected) == ([USER], BOT, worse)
+    with pytest.raises(UserError, match="are the same"):
+        read_pairs(written(tmp_path, {"prompt": "a", "chosen": "b", "rejected": "b"}), FormsConfig())
+
+
+def test_real_files_are_understood(test_data: Path) -> None:
+    folder = test_data / "alpaca_demo"
+    understood, found = read_conversations(folder / "alpaca_en_demo.json", FormsConfig())
+    assert (understood, len(found)) == ("alpaca (instruction, output)", 700)
+    understood, pairs = read_pairs(folder / "dpo_en_demo.json", FormsConfig())
+    assert (understood, len(pairs)) == ("sharegpt (conversations, chosen, rejected)", 149)

@@ -1,0 +1,102 @@
+"""Labelled rows: pairs as transformers encodes them, what is held out, leaks, augmentation on the way."""
+
+import random
+
+import numpy as np
+import pytest
+from encoders import wordpiece
+from harness import text
+
+from bigtrain.data.frame import Frame
+from bigtrain.data.tasks.augment import Augmenter
+from bigtrain.data.tasks.augmented import AugmentedTexts
+from bigtrain.data.tasks.encoding import PairFrame, RowEncoder, longest_first
+from bigtrain.data.tasks.held_out import held_out
+from bigtrain.data.tasks.labelled import LabelledRows
+from bigtrain.data.tasks.leaks import find_leaks
+from bigtrain.data.tasks.schema import AugmentConfig
+from bigtrain.errors import UserError
+
+
+def test_pairs_are_those_of_transformers(tmp_path) -> None:
+    transformers = pytest.importorskip("transformers")
+    own = wordpiece()
+    own.save(tmp_path)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    draw = random.Random(0)
+    firsts = ["".join(draw.choices("abc de", k=draw.randrange(1, 40))) for _ in range(60)]
+    seconds = ["".join(draw.choices("abc de", k=draw.randrange(1, 40))) for _ in range(60)]
+    for longest in (8, 13, 24, 64):
+        encoder = RowEncoder(own, longest, Frame.of(own), PairFrame.of(own))
+        expected = theirs(firsts, seconds, truncation="longest_first", max_length=longest, return_token_type_ids=True)
+        for row, ids, kinds in zip(
+            encoder(firsts, seconds), expected["input_ids"], expected["token_type_ids"], strict=True
+        ):
+            assert row.ids.tolist() == ids
+            assert row.segments is not None
+            assert row.segments.tolist() == kinds
+    with pytest.raises(UserError, match="5 tokens or more"):
+        RowEncoder(own, 4, Frame.of(own), PairFrame.of(own))
+
+
+def test_the_longer_text_is_cut_first() -> None:
+    assert longest_first(3, 20, 10) == (3, 7)
+    assert longest_first(20, 3, 10) == (7, 3)
+    assert longest_first(20, 30, 9) == (4, 5)
+    assert longest_first(4, 5, 10) == (4, 5)
+
+
+def test_without_a_frame_two_texts_are_one() -> None:
+    own = wordpiece()
+    row = RowEncoder(own, 64)(["a b"], ["c"])[0]
+    assert row.ids.tolist() == own.encode("a b\n\nc")
+    assert row.segments is None
+
+
+def test_about_the_same_share_of_each_label_is_held_out() -> None:
+    texts = [text(12, seed) for seed in range(3000)]
+    labels = ["rare" if seed % 50 == 0 else "common" for seed in range(3000)]
+    held = held_out(texts, labels, 0.1)
+    assert 0.08 < held.mean() < 0.12
+    assert held[[label == "rare" for label in labels]].any()
+    # Rows that are added move no other, and neither does the order of the rows.
+    assert held_out(texts[:2000], labels[:2000], 0.1).tolist() == held[:2000].tolist()
+    assert held_out(texts[::-1], labels[::-1], 0.1).tolist() == held[::-1].tolist()
+    assert not held_out(texts, labels, 0.0).any()
+
+
+def test_no_label_is_without_training_rows_and_equal_texts_stay_together() -> None:
+    texts = ["one text"] * 6 + [text(9, seed) for seed in range(40)]
+    held = held_out(texts, ["a"] * 6 + [f"label {seed}" for seed in range(40)], 0.9)
+    assert not held.any()  # each label has one text
+    held = held_out(texts, ["b"] * 46, 0.03)
+    assert held[6:].sum() >= 1  # 46 * 0.03 is one row at least
+    assert len(set(held[:6].tolist())) == 1
+
+
+def test_leaks_are_found_word_for_word_and_nearly() -> None:
+    training = [text(40, seed) for seed in range(50)]
+    nearly = training[7].split(" ")
+    nearly[-1] = "otherwise"
+    validation = [text(40, 1000), training[3].replace(" ", "  "), " ".join(nearly), text(40, 1001)]
+    leaks = find_leaks(training, validation)
+    assert leaks == (1, 1, (1, 3))
+    assert leaks
+    assert not find_leaks(training, [text(40, 1002)])
+
+
+def test_texts_are_augmented_by_seed_row_and_pass_and_in_training_alone() -> None:
+    own = wordpiece()
+    texts = [f"{'abcdefgh'[row]} b c d e f" for row in range(8)]
+    encoder = RowEncoder(own, 16, Frame.of(own))
+    config = AugmentConfig(probability=1.0, mask=0.4)
+    drawn = AugmentedTexts(Augmenter(config, 3), encoder, texts)
+    rows = LabelledRows(encoder(texts), np.arange(8), own.pad_id, batch_rows=4, drawn=drawn, longest=16)
+    index = np.array([5, 2, 7])
+    first, again = (rows.batch(index, np.array([0, 0, 1])) for _ in range(2))
+    assert first["tokens"].equal(again["tokens"])
+    alone = rows.batch(index[2:], np.array([1]))
+    assert alone["tokens"][0, : alone["lengths"][0]].tolist() == first["tokens"][2, : first["lengths"][2]].tolist()
+    assert (first["tokens"] == own.backend.token_to_id("[MASK]")).any()
+    plain = rows.batch(index)
+    assert plain["tokens"].tolist() == [encoder([texts[row]])[0].ids.tolist() for row in index]
