@@ -107,6 +107,8 @@ def newcomer(home: Path) -> Path:
         (home / "articles" / f"part-{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     questions = [{"question": text(20, seed)} for seed in range(1000, 1005)]
     (home / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    chats = [{"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I."}]}] * 24
+    (home / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
     for name, seeds in (("squad.json", range(24)), ("squad_dev.json", range(24, 32))):
         (home / name).write_text(json.dumps({"version": "1.1", "data": [{"paragraphs": [*map(paragraph, seeds)]}]}))
     (home / "pages").mkdir()
