@@ -1,4 +1,4 @@
-"""Files of conversations and of pairs of answers -> messages, every row checked."""
+"""Files of conversations -> messages, every row checked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bigtrain.data.reading.files import readable, split_name
 from bigtrain.data.reading.formats import read_jsonl
@@ -14,23 +14,18 @@ from bigtrain.data.reading.json_values import read_json
 from bigtrain.data.reading.lines import Part, lines
 from bigtrain.data.reading.tables import read_csv, read_parquet, read_tsv
 from bigtrain.data.tasks.forms import (
-    PAIR,
     Message,
     answer_of,
-    answers,
     check_fields,
     check_turns,
     conversation_fields,
     message,
-    pair_fields,
 )
 from bigtrain.data.tasks.forms_schema import FormsConfig
 from bigtrain.errors import UserError
 
-T = TypeVar("T")
-
 _READERS = {".csv": read_csv, ".tsv": read_tsv, ".jsonl": read_jsonl, ".json": read_json, ".parquet": read_parquet}
-_LISTS = ("conversations", "messages", "prompt", *PAIR)  # of a JSON object that is one row, not a list of rows
+_LISTS = ("conversations", "messages", "prompt")  # of a JSON object that is one row, not a list of rows
 
 
 @dataclass(frozen=True)
@@ -38,16 +33,6 @@ class Conversation:
     """Messages {"role", "content"}, the last of them the assistant's, and their file and line."""
 
     messages: list[Message]
-    where: str
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Messages, the last of them the user's, with a better and a worse answer."""
-
-    prompt: list[Message]
-    chosen: Message
-    rejected: Message
     where: str
 
 
@@ -69,34 +54,6 @@ def read_conversations(
         check_turns(messages, where)
         found.append(Conversation(messages, where))
     return str(fields), _some(found, path)
-
-
-def read_pairs(path: Path, config: FormsConfig) -> tuple[str, list[Pair]]:
-    """How the rows of a file of preferences were understood, and all of them. Raises UserError, as above."""
-    found, fields = [], None
-    for where, row in rows_of(path):
-        fields = fields or pair_fields(config, row, where)
-        check_fields(fields, row, where)
-        found.append(_pair(fields.prompt(row, where), row, where))
-    return str(fields), _some(found, path)
-
-
-def _pair(prompt: list[Message], row: dict[str, Any], where: str) -> Pair:
-    chosen, rejected = (answers(row[name], name, where) for name in PAIR)
-    if len(chosen) > 1 or len(rejected) > 1 or not prompt:  # whole conversations, that differ in the last answer
-        if chosen[:-1] != rejected[:-1]:
-            raise UserError(
-                f"{where}: chosen and rejected differ before their last message",
-                "a pair is two answers to the same prompt",
-                "correct the row",
-            )
-        system = prompt[:1] if prompt and prompt[0]["role"] == "system" and chosen[0]["role"] != "system" else []
-        prompt = [*system, *chosen[:-1]]
-    for answer in (chosen[-1], rejected[-1]):
-        check_turns([*prompt, answer], where)
-    if chosen[-1] == rejected[-1]:
-        raise UserError(f"{where}: chosen and rejected are the same", "one answer is preferred", "leave the row out")
-    return Pair(prompt, chosen[-1], rejected[-1], where)
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -146,7 +103,7 @@ def _lines(path: Path) -> Iterator[str]:
         yield text
 
 
-def _some(found: list[T], path: Path) -> list[T]:
+def _some(found: list[Conversation], path: Path) -> list[Conversation]:
     if not found:
         empty = not path.stat().st_size
         raise UserError(f"{path}: {'empty' if empty else 'no rows'}", "there is a row at least", "name another file")

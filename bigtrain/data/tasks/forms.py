@@ -4,8 +4,6 @@ alpaca     instruction, input, output; also system, and history as pairs (Taori 
 sharegpt   conversations: a list of {"from": "human" or "gpt", "value"}; also system
 messages   messages: a list of {"role", "content"}, as OpenAI's API takes them
 prompt     prompt, completion: texts, or lists of messages
-
-Pairs have `chosen` and `rejected` in the place of the answer, as texts, messages or whole conversations.
 """
 
 from __future__ import annotations
@@ -23,7 +21,6 @@ Row = Mapping[str, Any]
 
 _ROLES = {"human": "user", "gpt": "assistant"} | {role: role for role in ("system", "user", "assistant")}
 _NAMES = (("role", "content"), ("from", "value"))  # of a message's fields
-PAIR = ("chosen", "rejected")
 
 
 @dataclass(frozen=True)
@@ -46,17 +43,6 @@ def conversation_fields(config: FormsConfig, row: Row, where: str) -> Fields:
         Fields(Form.sharegpt, ("conversations",), _listed("conversations")),
         Fields(Form.messages, ("messages",), _listed("messages")),
         Fields(Form.prompt, (prompt, answer), _prompt(prompt)),
-    ]
-    return _chosen(known, config, row, where)
-
-
-def pair_fields(config: FormsConfig, row: Row, where: str) -> Fields:
-    """The same for rows that have a chosen and a rejected answer."""
-    known = [
-        Fields(Form.alpaca, ("instruction", *PAIR), _alpaca),
-        Fields(Form.sharegpt, ("conversations", *PAIR), _listed("conversations")),
-        Fields(Form.prompt, (config.prompt_field, *PAIR), _prompt(config.prompt_field)),
-        Fields(Form.messages, PAIR, lambda row, where: []),
     ]
     return _chosen(known, config, row, where)
 
@@ -166,7 +152,7 @@ def message(role: str, value: Any, name: str, where: str) -> Message:
     )
 
 
-def check_turns(messages: Sequence[Message], where: str, *, ends_with: str = "assistant") -> None:
+def check_turns(messages: Sequence[Message], where: str) -> None:
     """Raises UserError where messages are empty, or do not alternate after what the system says."""
     turns = [one for one in messages if one["role"] != "system"]
     rule = "user and assistant alternate, the user begins"
@@ -183,6 +169,6 @@ def check_turns(messages: Sequence[Message], where: str, *, ends_with: str = "as
         if not one["content"].strip():
             what = "answer" if expected == "assistant" else "prompt"
             raise UserError(f"{where}: an empty {what} (turn {number + 1})", "every turn says something", "correct it")
-    if not turns or turns[-1]["role"] != ends_with:
+    if not turns or turns[-1]["role"] != "assistant":
         last = f"the {turns[-1]['role']} has the last word" if turns else "nobody says anything"
-        raise UserError(f"{where}: {last}", f"{rule}, and the {ends_with} ends", "correct the row, or leave it out")
+        raise UserError(f"{where}: {last}", f"{rule}, and the assistant ends", "correct the row, or leave it out")

@@ -21,7 +21,7 @@ class Form(StrEnum):
 
 @dataclass
 class FormsConfig:
-    """What the fields of conversations are called (objectives sft and preference, and evals=answers)."""
+    """What the fields of conversations are called (objective=sft, and evals=answers)."""
 
     form: Form = option(
         Form.auto, "form of conversations: alpaca, sharegpt, messages, prompt; auto: told by the first row's fields"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bigtrain.data.tasks.conversations import read_conversations, read_pairs
+from bigtrain.data.tasks.conversations import read_conversations
 from bigtrain.data.tasks.forms_schema import FormsConfig
 from bigtrain.errors import UserError
 
@@ -80,21 +80,7 @@ def test_parallel_lines(tmp_path: Path) -> None:
         read_conversations(source, FormsConfig(), target)
 
 
-def test_pairs(tmp_path: Path) -> None:
-    worse = {"role": "assistant", "content": "5"}
-    rows: list[dict[str, Any]] = [
-        {"prompt": "2+2?", "chosen": "4", "rejected": "5"},
-        {"prompt": "2+2?", "chosen": [USER, BOT], "rejected": [USER, worse]},
-    ]
-    for pair in read_pairs(written(tmp_path, *rows), FormsConfig())[1]:
-        assert (pair.prompt, pair.chosen, pair.rejected) == ([USER], BOT, worse)
-    with pytest.raises(UserError, match="are the same"):
-        read_pairs(written(tmp_path, {"prompt": "a", "chosen": "b", "rejected": "b"}), FormsConfig())
-
-
 def test_real_files_are_understood(test_data: Path) -> None:
     folder = test_data / "alpaca_demo"
     understood, found = read_conversations(folder / "alpaca_en_demo.json", FormsConfig())
     assert (understood, len(found)) == ("alpaca (instruction, output)", 700)
-    understood, pairs = read_pairs(folder / "dpo_en_demo.json", FormsConfig())
-    assert (understood, len(pairs)) == ("sharegpt (conversations, chosen, rejected)", 149)
