@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 _OTHERS = (LabelsConfig, TrainFormsConfig, MeasuredFormsConfig)  # what rows of other kinds are called
 _UNREAD = sorted({"data.text_field", *(f"data.{field.name}" for kind in _OTHERS for field in dataclasses.fields(kind))})
-_UNREAD_IN_EVALUATION = "evals.alone_tokens"
 _AROUND = 150  # characters before and after an answer in the report
 _NONE = "(no answer)"
 
@@ -162,7 +161,7 @@ def span_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, 
     config: EvaluateConfig = loaded.config
     kind = f"checkpoint= of {source.output}"
     refuse_unread(loaded, _UNREAD, kind, "it reads fields of SQuAD's names")
-    refuse_unread(loaded, _UNREAD_IN_EVALUATION, kind, "it writes no text")
+    refuse_unread(loaded, ["evals.alone_tokens"], kind, "nothing is hidden in its texts")
     questions = _read(config.data, measured_files(loaded, source))[: config.evals.max_tokens]
     given = _reading(source.config, tokenizer, window_length(config, source), config.evals.overlap)
     rows = ContextRows(questions, tokenizer, **given, compiled=config.device.compile)
