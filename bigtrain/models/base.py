@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Container
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from bigtrain.models.encoder_schema import EncoderConfig
-from bigtrain.models.output import Output
+from bigtrain.models.output import LANGUAGE, Output
 from bigtrain.models.recurrent_schema import RecurrentConfig
 from bigtrain.models.schema import DecoderConfig
 
@@ -34,6 +34,12 @@ class Model(nn.Module):
     carried: int = 0  # tokens that a training row begins with and that are not learned from
     adapter: Adapter | None = None  # what is trained instead of the weights: see `adapters.adapt`
     blocks: nn.ModuleList  # what is compiled, checkpointed and sharded one by one
+
+    @classmethod
+    def on_meta(cls, config: Any, output: Output = LANGUAGE) -> Self:
+        """The module of a resolved config without memory: see `materialise`."""
+        with torch.device("meta"):
+            return cls(config, output)
 
     @abstractmethod
     def forward(

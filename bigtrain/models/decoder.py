@@ -170,12 +170,6 @@ class Decoder(Model):
         bias = not (output.language or output.pooled)  # as transformers has it
         self.head = None if tied else nn.Linear(config.dim, output.size or config.vocab_size, bias=bias)
 
-    @classmethod
-    def on_meta(cls, config: DecoderConfig, output: Output = LANGUAGE) -> Decoder:
-        """The module without memory: see `models.base.materialise`."""
-        with torch.device("meta"):
-            return cls(config, output)
-
     def forward(
         self,
         tokens: Tensor,

@@ -135,12 +135,6 @@ class Encoder(Model):
         self.head = MaskedHead(config) if output.language else None
         self.classifier = None if output.language else ClassifierHead(config, output)
 
-    @classmethod
-    def on_meta(cls, config: EncoderConfig, output: Output = LANGUAGE) -> Encoder:
-        """The module without memory: see `models.base.materialise`."""
-        with torch.device("meta"):
-            return cls(config, output)
-
     def forward(
         self,
         tokens: Tensor,

@@ -75,12 +75,6 @@ class Recurrent(Model):
         self.blocks = nn.ModuleList(Layer(config.architecture, width, config.hidden_dim) for width in widths)
         self.head = nn.Linear(config.hidden_dim, output.size or config.vocab_size)
 
-    @classmethod
-    def on_meta(cls, config: RecurrentConfig, output: Output = LANGUAGE) -> Recurrent:
-        """The module without memory: see `models.base.materialise`."""
-        with torch.device("meta"):
-            return cls(config, output)
-
     def forward(
         self,
         tokens: Tensor,

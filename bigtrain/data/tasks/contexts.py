@@ -190,25 +190,6 @@ class ContextRows(RaggedRows):
         found = {w.question for w in self._windows if w.answer is not None and w.answer[1] - w.answer[0] < most}
         return sum(bool(question.answers) for question in self.questions) - len(found)
 
-    def batches(self, batch_rows: int) -> ContextBatches:
-        """Every row once, for evaluation."""
-        return ContextBatches(self, batch_rows)
-
-
-class ContextBatches(Sequence[Batch]):
-    """All rows in batches, rows of like length together."""
-
-    def __init__(self, rows: ContextRows, batch_rows: int) -> None:
-        self.rows, self.n_rows = rows, len(rows)
-        order = np.argsort(rows.lengths, kind="stable")
-        self.parts = [order[start : start + batch_rows] for start in range(0, len(order), batch_rows)]
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __getitem__(self, number: int) -> Batch:  # type: ignore[override]  # slices are not needed
-        return self.rows.batch(self.parts[number])
-
 
 def _encoded(texts: Sequence[str], tokenizer: Tokenizer) -> Iterator[tuple[Ids, Ints]]:
     """Ids (n,) of each text, as `Tokenizer.encode` gives them, and the characters (n, 2) each stands for, from and to.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -62,28 +62,6 @@ class LabelledRows(RaggedRows):
         if segments:
             batch["segments"] = torch.from_numpy(self.padded(segments, 0))
         return batch
-
-    def batches(self, batch_rows: int) -> LabelledBatches:
-        """Every row once, for evaluation."""
-        return LabelledBatches(self, batch_rows)
-
-
-class LabelledBatches(Sequence[Batch]):
-    """All rows in batches, rows of like length together: less padding, and sums do not depend on the order."""
-
-    def __init__(self, rows: LabelledRows, batch_rows: int) -> None:
-        self.rows, self.n_rows = rows, len(rows)
-        order = np.argsort(rows.lengths, kind="stable")
-        self.parts = [order[start : start + batch_rows] for start in range(0, len(order), batch_rows)]
-
-    def __len__(self) -> int:
-        return len(self.parts)
-
-    def __getitem__(self, number: int) -> Batch:  # type: ignore[override]  # slices are not needed
-        return self.rows.batch(self.parts[number])
-
-    def __iter__(self) -> Iterator[Batch]:
-        return (self[number] for number in range(len(self)))
 
 
 def encode(encoder: RowEncoder, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[Encoded]:

@@ -6,12 +6,13 @@ micro-batches see the same rows.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bigtrain.data.loader import Rows, derive, permute
+from bigtrain.data.loader import Batch, Rows, derive, permute
 
 Ints = NDArray[np.int64]
 
@@ -100,6 +101,10 @@ class RaggedRows(Rows):
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @abstractmethod
+    def batch(self, index: np.ndarray, epoch: np.ndarray | None = None) -> Batch:
+        """The rows `index` (N,) in their passes `epoch` (N,), or as evaluation has them."""
+
     def order(self, position: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """One `bucketed_order` after the other, without end."""
         epoch, place = np.divmod(position, len(self))
@@ -131,3 +136,22 @@ class RaggedRows(Rows):
         starts = np.arange(0, len(lengths), rows_at_once)
         widths = self.widths[np.searchsorted(self.widths, np.maximum.reduceat(lengths, starts))]
         return float(1 - lengths.sum() / (widths * np.diff(starts, append=len(lengths))).sum())
+
+    def batches(self, batch_rows: int) -> LikeLengths:
+        """Every row once, for evaluation."""
+        return LikeLengths(self, batch_rows)
+
+
+class LikeLengths(Sequence[Batch]):
+    """All rows in batches, rows of like length together: less padding, and sums do not depend on the order."""
+
+    def __init__(self, rows: RaggedRows, batch_rows: int) -> None:
+        self.rows, self.n_rows = rows, len(rows)
+        order = np.argsort(rows.lengths, kind="stable")
+        self.parts = [order[start : start + batch_rows] for start in range(0, len(order), batch_rows)]
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, number: int) -> Batch:  # type: ignore[override]  # slices are not needed
+        return self.rows.batch(self.parts[number])
