@@ -7,12 +7,12 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tokenizers
-from numpy.typing import NDArray
 
+from bigtrain.data.tasks.packed import Scored
 from bigtrain.errors import UserError
 from bigtrain.tokenizer import Tokenizer
 from bigtrain.tokenizer.chat import plain_jinja
@@ -20,16 +20,6 @@ from bigtrain.tokenizer.chat import plain_jinja
 Message = dict[str, Any]  # role and content, and what else the template reads
 
 _AT_ONCE = 1000  # conversations whose texts are encoded together
-
-
-class Answered(NamedTuple):
-    """A conversation in tokens, and which of them (n,) the model is to write: every answer with the token that ends it.
-
-    It ends with its last answer.
-    """
-
-    ids: NDArray[np.uint32]
-    written: NDArray[np.bool_]
 
 
 class Chat:
@@ -77,8 +67,10 @@ class Chat:
             ) from None
         return str(text)
 
-    def encode_answered(self, conversations: Sequence[tuple[Sequence[Message], str]]) -> Iterator[Answered]:
+    def encode_answered(self, conversations: Sequence[tuple[Sequence[Message], str]]) -> Iterator[Scored]:
         """Conversations, each with the place that errors name, as a model learns to write their answers.
+
+        Learned is every answer with the token that ends it; a conversation ends with its last answer.
 
         What stands before an answer has the ids of `encode`: where a token would reach over that border, the text is
         encoded in parts. Raises UserError.
@@ -120,7 +112,7 @@ class Chat:
         text, [(_, end)] = self.answers(messages, "a question and its answer")
         return [match[0] for match in self._mark.finditer(text[:end])][-1]
 
-    def _answered(self, text: str, edges: list[int], prefixes: list[list[int]]) -> Answered:
+    def _answered(self, text: str, edges: list[int], prefixes: list[list[int]]) -> Scored:
         """edges: where answers begin and end, in turn; prefixes: the ids of the text up to each of them."""
         ids = prefixes[-1]
         lengths = [len(prefix) for prefix in prefixes]
@@ -135,7 +127,7 @@ class Chat:
         written = np.zeros(len(ids), np.bool_)
         for start, end in zip(lengths[::2], lengths[1::2], strict=True):
             written[start:end] = True
-        return Answered(np.array(ids, np.uint32), written)
+        return Scored(np.array(ids, np.uint32), written)
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]

@@ -110,12 +110,12 @@ def test_what_is_written_is_every_answer_with_its_end(name: str) -> None:
     [found] = chat.encode_answered([(TURNS, "here")])
     text, spans = chat.answers(TURNS, "here")
     whole = tokenizer.backend.decode(found.ids.tolist(), skip_special_tokens=False)
-    written = tokenizer.backend.decode(found.ids[found.written].tolist(), skip_special_tokens=False)
+    written = tokenizer.backend.decode(found.ids[found.scored].tolist(), skip_special_tokens=False)
     assert whole == text[: spans[-1][1]]
     assert written == "".join(text[start:end] for start, end in spans)
     assert found.ids[-1] == tokenizer.eos_id
     asked = chat.encode(TURNS[:1], "here")
-    first = int(found.written.argmax())
+    first = int(found.scored.argmax())
     assert found.ids[:first].tolist() == asked  # also where a token would reach over the border, as \\n\\n does
 
 

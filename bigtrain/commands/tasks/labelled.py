@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bigtrain.commands.tasks.base import Task, batch_rows, refuse_unread, row_length, window_length
 from bigtrain.commands.tasks.masked import frame_of
-from bigtrain.commands.tasks.rows import check_rows, fingerprint, measured_files, rows_at_once
+from bigtrain.commands.tasks.rows import check_rows, fingerprint, measured_files, rows_at_once, validation_file
 from bigtrain.config import Loaded
 from bigtrain.data.tasks.augment import Augmenter
 from bigtrain.data.tasks.augmented import AugmentedTexts
@@ -46,10 +46,8 @@ def read_parts(loaded: Loaded, strata: Callable[[Rows], Sequence[Hashable]]) -> 
     data = config.data
     assert data.train
     rows = _read(data, Path(data.train))
-    if data.validation:
-        rule = "the validation rows have a file of their own"
-        refuse_unread(loaded, ["data.validation_fraction"], "data.validation=", rule)
-        return rows, _read(data, Path(data.validation))
+    if path := validation_file(loaded):
+        return rows, _read(data, Path(path))
     return _split(rows, strata(rows), data.validation_fraction)
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import dataclasses
 import glob
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from bigtrain.commands.tasks.base import TOKENS_AT_ONCE, refuse_unread
 from bigtrain.config import Loaded
 from bigtrain.data.tasks.forms_schema import TrainFormsConfig
+from bigtrain.data.tasks.held_out import held_out
 from bigtrain.errors import UserError
+from bigtrain.log import log
 
 if TYPE_CHECKING:
     from bigtrain.models.huggingface import ModelFolder
     from bigtrain.schema import EvaluateConfig, FinetuneConfig
+
+T = TypeVar("T")
 
 _TEXT = ("data.files", "data.path", "data.builtin")
 _OF_TEXT = ("data.test_fraction", "data.split_by", "data.group_field", "data.sample", "data.format", "data.encoding")
@@ -34,6 +39,28 @@ def check_rows(loaded: Loaded) -> None:
         refuse_unread(loaded, of_answers, given, "conversations are read with objective=sft")
     if not config.data.train:
         raise UserError(f"{given} without data.train=", "it learns from the rows of a file", "give data.train=FILE")
+
+
+def validation_file(loaded: Loaded) -> str | None:
+    """The file of validation rows, if they have one. Raises UserError where a share of the others is named, too."""
+    path: str | None = loaded.config.data.validation
+    if path:
+        rule = "the validation rows have a file of their own"
+        refuse_unread(loaded, ["data.validation_fraction"], "data.validation=", rule)
+    return path
+
+
+def apart(rows: Sequence[T], texts: Sequence[str], fraction: float, kind: str, by: str) -> tuple[list[T], list[T]]:
+    """Training and validation rows: of `rows` a share is held out by the hash of their texts, equal ones together.
+
+    kind, by: what the log calls the rows and the texts.
+    """
+    held = held_out(texts, [0] * len(texts), fraction)
+    if held.any():
+        said = "no data.validation=: %d of %d %s are held out, by a hash of their %s"
+        log.info(said, held.sum(), len(rows), kind, by)
+    kept, checked = ([rows[row] for row in part.nonzero()[0].tolist()] for part in (~held, held))
+    return kept, checked
 
 
 def measured_files(loaded: Loaded, source: ModelFolder) -> list[Path]:

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bigtrain.commands.tasks.base import Measurement, Task, batch_rows, refuse_unread, row_length, window_length
-from bigtrain.commands.tasks.rows import check_rows, fingerprint, measured_files, rows_at_once
+from bigtrain.commands.tasks.rows import apart, check_rows, fingerprint, measured_files, rows_at_once, validation_file
 from bigtrain.commands.tasks.text import check_samples, check_vocabulary
 from bigtrain.config import Loaded
 from bigtrain.data.tasks.conversations import Conversation, prompts_of, read_conversations
-from bigtrain.data.tasks.held_out import held_out
-from bigtrain.data.tasks.packed import PackedRows, Scored, fitted
+from bigtrain.data.tasks.packed import PackedRows, fitted
 from bigtrain.errors import UserError
 from bigtrain.evaluation.evaluator import Part
 from bigtrain.generation.chat import Chat
 from bigtrain.log import log
+from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, read_folder
 from bigtrain.models.vocabulary import resized
@@ -92,10 +92,10 @@ def sft_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, p
 
 
 def _check_model(source: ModelFolder, given: str) -> None:
-    model = on_meta(source.config)
-    if not (source.output.language and model.causal):
+    encoder = isinstance(source.config, EncoderConfig)
+    if encoder or not source.output.language:
         raise UserError(
-            f"{given}, {source.output if model.causal else 'an encoder'}",
+            f"{given}, {'an encoder' if encoder else source.output}",
             "answers are written by a language model that reads from left to right",
             "name a decoder",
         )
@@ -111,17 +111,9 @@ def _read_parts(loaded: Loaded) -> tuple[list[Conversation], list[Conversation]]
     refuse_unread(loaded, augment, "objective=sft", "what the model is to write stays as it is")
     assert data.train
     training = _read(loaded, data.train, data.train_answers)
-    if data.validation:
-        rule = "the validation conversations have a file of their own"
-        refuse_unread(loaded, ["data.validation_fraction"], "data.validation=", rule)
-        return training, _read(loaded, data.validation, data.validation_answers)
-    prompts = prompts_of(training)  # equal ones on one side
-    held = held_out(prompts, [0] * len(prompts), data.validation_fraction)
-    if held.any():
-        said = "no data.validation=: %d of %d conversations are held out, by a hash of their prompts"
-        log.info(said, held.sum(), len(training))
-    kept, checked = ([training[row] for row in part.nonzero()[0]] for part in (~held, held))
-    return kept, checked
+    if path := validation_file(loaded):
+        return training, _read(loaded, path, data.validation_answers)
+    return apart(training, prompts_of(training), data.validation_fraction, "conversations", "prompts")
 
 
 def _read(loaded: Loaded, path: str, answers: str | None) -> list[Conversation]:
@@ -135,7 +127,7 @@ def _packed(
 ) -> PackedRows:
     """Rows of conversations. Raises UserError where none has an answer within `seq_len` tokens."""
     answered = chat.encode_answered([(one.messages, one.where) for one in conversations])
-    fit = fitted((Scored(*one) for one in answered), seq_len)
+    fit = fitted(answered, seq_len)
     if fit.n_cut or fit.n_dropped:
         said = "%d of %d conversations are longer than %d tokens and lose their end; %d more lose all of their answers"
         log.warning(said + " and are left out", fit.n_cut, len(conversations), seq_len, fit.n_dropped)

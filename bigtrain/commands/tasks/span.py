@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain.commands.tasks.base import Measurement, Task, batch_rows, refuse_unread, row_length, window_length
-from bigtrain.commands.tasks.rows import check_rows, fingerprint, measured_files, rows_at_once
+from bigtrain.commands.tasks.rows import apart, check_rows, fingerprint, measured_files, rows_at_once, validation_file
 from bigtrain.config import Loaded
 from bigtrain.data.reading.sources import Problems
 from bigtrain.data.schema import LabelsConfig
 from bigtrain.data.tasks.contexts import ContextRows, decoder_frame, encoder_frame
 from bigtrain.data.tasks.forms_schema import MeasuredFormsConfig, TrainFormsConfig
-from bigtrain.data.tasks.held_out import held_out
 from bigtrain.data.tasks.leaks import find_leaks
 from bigtrain.data.tasks.questions import Question, read_questions
 from bigtrain.errors import UserError
@@ -88,17 +87,10 @@ def _read_parts(loaded: Loaded) -> tuple[list[Question], list[Question]]:
     data = config.data
     assert data.train
     training = _read(data, [Path(data.train)])
-    if data.validation:
-        rule = "the validation questions have a file of their own"
-        refuse_unread(loaded, ["data.validation_fraction"], "data.validation=", rule)
-        return training, _read(data, [Path(data.validation)])
+    if path := validation_file(loaded):
+        return training, _read(data, [Path(path)])
     contexts = [question.context for question in training]
-    held = held_out(contexts, [0] * len(contexts), data.validation_fraction)
-    if held.any():
-        said = "no data.validation=: %d of %d questions are held out, whole contexts, by a hash of their text"
-        log.info(said, held.sum(), len(training))
-    kept, checked = ([training[row] for row in part.nonzero()[0]] for part in (~held, held))
-    return kept, checked
+    return apart(training, contexts, data.validation_fraction, "questions", "contexts")
 
 
 def _read(data: Any, paths: Sequence[Path]) -> list[Question]:
