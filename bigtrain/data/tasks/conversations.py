@@ -6,13 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 from bigtrain.data.reading.files import readable, split_name
-from bigtrain.data.reading.formats import read_jsonl
-from bigtrain.data.reading.json_values import read_json
 from bigtrain.data.reading.lines import Part, lines
-from bigtrain.data.reading.tables import read_csv, read_parquet, read_tsv
 from bigtrain.data.tasks.forms import (
     Message,
     answer_of,
@@ -22,10 +18,14 @@ from bigtrain.data.tasks.forms import (
     message,
 )
 from bigtrain.data.tasks.forms_schema import FormsConfig
+from bigtrain.data.tasks.rows import records
 from bigtrain.errors import UserError
 
-_READERS = {".csv": read_csv, ".tsv": read_tsv, ".jsonl": read_jsonl, ".json": read_json, ".parquet": read_parquet}
 _LISTS = ("conversations", "messages", "prompt")  # of a JSON object that is one row, not a list of rows
+_UNKNOWN = (
+    "; line-parallel text has any, with its answers in another file",
+    "rename or convert the file, or name that of the answers",
+)
 
 
 @dataclass(frozen=True)
@@ -47,32 +47,14 @@ def read_conversations(
     if answers_path is not None:
         return "lines (one file of prompts, one of answers)", list(_parallel(path, answers_path))
     found, fields = [], None
-    for where, row in rows_of(path):
+    for line, row in records(path, _LISTS if split_name(str(path))[0] == ".json" else (), unknown=_UNKNOWN):
+        where = f"{path}:{line}"
         fields = fields or conversation_fields(config, row, where)
         check_fields(fields, row, where)
         messages = [*fields.prompt(row, where), *answer_of(fields, row, where)]
         check_turns(messages, where)
         found.append(Conversation(messages, where))
     return str(fields), _some(found, path)
-
-
-def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """File and line, and the fields, of each row of a csv, tsv, jsonl, json or parquet file. Raises UserError."""
-    extension, compression = split_name(str(path))
-    if extension not in _READERS:
-        raise UserError(
-            f"{path}: unknown format {extension!r}",
-            f"the extension says the format: {' '.join(_READERS)}; line-parallel text has any, with its answers in "
-            "another file",
-            "rename or convert the file, or name that of the answers",
-        )
-    fields = _LISTS if extension == ".json" else ()
-    with readable(path):
-        for line, row, _, _ in _READERS[extension](Part(str(path), compression, encoding="utf-8", fields=fields)):
-            if isinstance(row, UserError):
-                raise row
-            assert isinstance(row, dict)
-            yield f"{path}:{line}", row
 
 
 def _parallel(prompts: Path, answers: Path) -> Iterator[Conversation]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,8 @@ def read_rows(
     format, a missing column, a row with too few or too many fields, a text that is none or empty, a column of numbers
     as text, no rows.
     """
-    extension, compression = split_name(str(path))
-    if extension not in _READERS:
-        raise UserError(
-            f"{path}: unknown format {extension!r}",
-            f"the extension says the format: {' '.join(_READERS)}",
-            "rename or convert the file",
-        )
-    if columns and extension not in _TABLES:
+    extension, _ = split_name(str(path))
+    if columns and extension in _READERS and extension not in _TABLES:
         raise UserError(
             f"data.columns={list(columns)} with {path}",
             f"only tables without a header line ({' '.join(_TABLES)}) need names",
@@ -77,23 +71,17 @@ def read_rows(
     names = dict.fromkeys(text_field, "data.text_field")
     fields = tuple(dict.fromkeys([*names, *([pair_field] if pair_field else []), label_field]))
     rows = Rows(path)
-    part = Part(str(path), compression, encoding="utf-8", fields=fields, columns=tuple(columns))
-    with readable(path):
-        for line, row, _, _ in _READERS[extension](part):
-            if isinstance(row, UserError):
-                raise row
-            assert isinstance(row, dict)
-            assert line is not None  # these readers count lines
-            where = f"{path}:{line}"
-            texts = [text_at(row, name, where, key) for name, key in names.items()]
-            rows.texts.append(_filled(JOINT.join(texts), " and ".join(names), where))
-            if pair_field:
-                pair = text_at(row, pair_field, where, "data.pair_field")
-                rows.pairs.append(_filled(pair, pair_field, where))
-            rows.values.append(value_at(row, label_field, where, "data.label_field"))
-            rows.lines.append(line)
-        empty = not path.stat().st_size
+    for line, row in records(path, fields, columns):
+        where = f"{path}:{line}"
+        texts = [text_at(row, name, where, key) for name, key in names.items()]
+        rows.texts.append(_filled(JOINT.join(texts), " and ".join(names), where))
+        if pair_field:
+            pair = text_at(row, pair_field, where, "data.pair_field")
+            rows.pairs.append(_filled(pair, pair_field, where))
+        rows.values.append(value_at(row, label_field, where, "data.label_field"))
+        rows.lines.append(line)
     if not rows.texts:
+        empty = not path.stat().st_size
         raise UserError(
             f"{path}: {'empty' if empty else 'no rows'}",
             "labelled data has at least one row",
@@ -101,6 +89,32 @@ def read_rows(
         )
     _check_numbers(rows, list(names))
     return rows
+
+
+def records(
+    path: Path,
+    fields: tuple[str, ...],
+    columns: Sequence[str] = (),
+    unknown: tuple[str, str] = ("", "rename or convert the file"),
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line and fields of each row of a csv, tsv, jsonl, json or parquet file. Raises UserError with file and line.
+
+    fields: what a JSON object holds that is a row itself, not a list of rows. unknown: what the error about another
+    format adds to its rule, and its remedy.
+    """
+    extension, compression = split_name(str(path))
+    if extension not in _READERS:
+        more, remedy = unknown
+        rule = f"the extension says the format: {' '.join(_READERS)}{more}"
+        raise UserError(f"{path}: unknown format {extension!r}", rule, remedy)
+    part = Part(str(path), compression, encoding="utf-8", fields=fields, columns=tuple(columns))
+    with readable(path):
+        for line, row, _, _ in _READERS[extension](part):
+            if isinstance(row, UserError):
+                raise row
+            assert isinstance(row, dict)
+            assert line is not None  # these readers count lines
+            yield line, row
 
 
 def _filled(text: str, name: str, where: str) -> str:
