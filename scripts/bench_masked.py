@@ -8,9 +8,6 @@ The loss of both is measured by `bigtrain evaluate`: the same hidden tokens of t
 """
 
 import argparse
-import json
-import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -29,23 +26,13 @@ ADAMW += ["optimizer.lr=1e-3", "schedule=linear", "schedule.warmup_steps=30"]
 MUON = ["optimizer=muon-small", "schedule=wsd-half"]  # those of recipe=bert_mini
 
 
-def bigtrain(setting: contest.Setting, *words: str) -> dict[str, object]:
-    """The verb in a process of its own; what it prints as JSON."""
-    command = [sys.executable, "-m", "bigtrain", *words, "--json", "-q"]
-    env = contest.environment(setting, contest.Contestant("bigtrain"))
-    done = subprocess.run(command, cwd=setting.work, env=env, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{command}\n{done.stderr[-3000:]}")
-    return dict(json.loads(done.stdout))
-
-
 def prepared(shape: contest.Shape, setting: contest.Setting, texts: list[Path]) -> Path:
     """A WordPiece vocabulary and its tokens; the end of every text is held out."""
     folder = setting.work / f"words-{shape.vocab_size}"
     if not folder.exists():
         files = ",".join(str(text.resolve()) for text in texts)
         words = ["tokenizer=wordpiece", f"tokenizer.vocab_size={shape.vocab_size}", "data.split_by=tail"]
-        bigtrain(setting, "prepare", f"data.files=[{files}]", *words, f"output={folder}")
+        contest.verb(setting, "prepare", f"data.files=[{files}]", *words, f"output={folder}")
     return folder
 
 
@@ -68,27 +55,17 @@ def loss(o: argparse.Namespace, setting: contest.Setting) -> str:
         found = []
         for name, words in (("adamw", ["objective.unit=tokens", *ADAMW]), ("muon", MUON)):
             run = [*words, f"seed={seed}", f"train.max_steps={o.steps}", "device.precision=fp32"]
-            result = bigtrain(setting, *training(shape, data, *run, f"run.dir={setting.work / f'{name}-{seed}'}"))
+            result = contest.verb(setting, *training(shape, data, *run, f"run.dir={setting.work / f'{name}-{seed}'}"))
             found.append(Path(str(result["checkpoint"])))
         theirs = setting.work / f"trainer-{seed}"
         command = trainer(shape, found[0], data, "--steps", str(o.steps), "--seed", str(seed), "--save", str(theirs))
-        env = contest.environment(setting, contest.Contestant("trainer"))
-        subprocess.run([sys.executable, *command], cwd=setting.work, env=env, check=True, capture_output=True)
+        contest.run_trainer(setting, command)
         measured = ["evals.max_tokens=60000", "evals.alone_tokens=0", "device=cpu", "device.precision=fp32"]
-        rows.append(
-            [
-                float(
-                    str(bigtrain(setting, "evaluate", f"checkpoint={folder}", f"data.path={data}", *measured)["loss"])
-                )
-                for folder in (found[0], theirs, found[1])
-            ]
-        )
+        asked = ["evaluate", f"data.path={data}", *measured]
+        folders = (found[0], theirs, found[1])
+        rows.append([float(str(contest.verb(setting, *asked, f"checkpoint={one}")["loss"])) for one in folders])
         print(f"seed {seed}: {rows[-1]}", file=sys.stderr, flush=True)
-    lines = [f"| {n} | {' | '.join(f'{value:.4f}' for value in row)} |" for n, row in enumerate(rows)]
-    means = " | ".join(f"{statistics.mean(column):.4f}" for column in zip(*rows, strict=True))
-    return "\n".join(
-        ["| seed | bigtrain | Trainer | bigtrain, Muon |", "|---|---|---|---|", *lines, f"| mean | {means} |"]
-    )
+    return contest.seed_table(["bigtrain", "Trainer", "bigtrain, Muon"], rows, 4)
 
 
 def speed(o: argparse.Namespace, setting: contest.Setting) -> str:
@@ -96,7 +73,7 @@ def speed(o: argparse.Namespace, setting: contest.Setting) -> str:
     shape = MINI
     data = prepared(shape, setting, o.texts)
     short = training(shape, data, "train.max_steps=1", f"run.dir={setting.work / 'shape'}", "device.compile=false")
-    like = Path(str(bigtrain(setting, *short)["checkpoint"]))
+    like = Path(str(contest.verb(setting, *short)["checkpoint"]))
     ours = training(shape, data, *ADAMW, "train.max_steps=100000", "device.precision=bf16", "device.compile=true")
     contestants = [
         contest.Contestant("bigtrain", ["-m", "bigtrain", *ours, f"train.micro_batch_rows={shape.batch_rows}"]),

@@ -8,9 +8,6 @@ Both are measured by `bigtrain evaluate`, whose numbers are those of SQuAD's off
 """
 
 import argparse
-import json
-import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -20,16 +17,6 @@ from bench import contest
 SHAPE = contest.Shape("encoder", "bert", 6, 12, 12, 384, 1536, 30522, 384, 16)  # of all-MiniLM-L6
 WARMUP, RATE = 30, 2e-4
 NAMES = ("exact_match", "f1")
-
-
-def bigtrain(setting: contest.Setting, *words: str) -> dict[str, object]:
-    """The verb in a process of its own; what it prints as JSON."""
-    command = [sys.executable, "-m", "bigtrain", *words, "--json", "-q"]
-    env = contest.environment(setting, contest.Contestant("bigtrain"))
-    done = subprocess.run(command, cwd=setting.work, env=env, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{command}\n{done.stderr[-3000:]}")
-    return dict(json.loads(done.stdout))
 
 
 def training(o: argparse.Namespace, *more: str) -> list[str]:
@@ -49,7 +36,7 @@ def trainer(o: argparse.Namespace, *more: str) -> list[str]:
 
 def measured(o: argparse.Namespace, setting: contest.Setting, folder: str) -> list[float]:
     words = [f"checkpoint={folder}", f"data.files={o.dev}", f"evals.seq_len={SHAPE.seq_len}"]
-    found = bigtrain(setting, "evaluate", *words, "device=cpu", "device.precision=fp32")
+    found = contest.verb(setting, "evaluate", *words, "device=cpu", "device.precision=fp32")
     return [100 * float(str(found[name])) for name in NAMES]
 
 
@@ -58,17 +45,14 @@ def score(o: argparse.Namespace, setting: contest.Setting) -> str:
     rows = []
     for seed in range(o.seeds):
         run = setting.work / f"bigtrain-{seed}"
-        ours = bigtrain(setting, *training(o, f"train.max_steps={o.steps}", f"seed={seed}", f"run.dir={run}"))
+        ours = contest.verb(setting, *training(o, f"train.max_steps={o.steps}", f"seed={seed}", f"run.dir={run}"))
         theirs = setting.work / f"trainer-{seed}"
         command = trainer(o, "--steps", str(o.steps), "--seed", str(seed), "--save", str(theirs))
-        env = contest.environment(setting, contest.Contestant("trainer"))
-        subprocess.run([sys.executable, *command], cwd=setting.work, env=env, check=True, capture_output=True)
+        contest.run_trainer(setting, command)
         rows.append([*measured(o, setting, str(ours["checkpoint"])), *measured(o, setting, str(theirs))])
         print(f"seed {seed}: {rows[-1]}", file=sys.stderr, flush=True)
-    lines = [f"| {n} | {' | '.join(f'{value:.2f}' for value in row)} |" for n, row in enumerate(rows)]
-    means = " | ".join(f"{statistics.mean(column):.2f}" for column in zip(*rows, strict=True))
-    head = "| seed | bigtrain: exact match | F1 | Trainer: exact match | F1 |"
-    return "\n".join([head, "|---|---|---|---|---|", *lines, f"| mean | {means} |"])
+    columns = ["bigtrain: exact match", "F1", "Trainer: exact match", "F1"]
+    return contest.seed_table(columns, rows, 2)
 
 
 def speed(o: argparse.Namespace, setting: contest.Setting) -> str:

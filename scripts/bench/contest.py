@@ -251,6 +251,30 @@ def prepared(shape: Shape, work: Path) -> tuple[Path, Path]:
     return folder, ids
 
 
+def verb(setting: Setting, *words: str) -> dict[str, object]:
+    """A verb of bigtrain in a process of its own; what it prints as JSON."""
+    command = [sys.executable, "-m", "bigtrain", *words, "--json", "-q"]
+    env = environment(setting, Contestant("bigtrain"))
+    done = subprocess.run(command, cwd=setting.work, env=env, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{command}\n{done.stderr[-3000:]}")
+    return dict(json.loads(done.stdout))
+
+
+def run_trainer(setting: Setting, command: list[str]) -> None:
+    """The Trainer's script with its words, to its end."""
+    env = environment(setting, Contestant("trainer"))
+    subprocess.run([sys.executable, *command], cwd=setting.work, env=env, check=True, capture_output=True)
+
+
+def seed_table(columns: list[str], rows: list[list[float]], digits: int) -> str:
+    """A row for each seed, and the means."""
+    lines = [f"| {n} | {' | '.join(f'{value:.{digits}f}' for value in row)} |" for n, row in enumerate(rows)]
+    means = " | ".join(f"{statistics.mean(column):.{digits}f}" for column in zip(*rows, strict=True))
+    head = f"| seed | {' | '.join(columns)} |"
+    return "\n".join([head, "|---" * (len(columns) + 1) + "|", *lines, f"| mean | {means} |"])
+
+
 def versions() -> dict[str, str]:
     """What a figure depends on, as far as this process can see it."""
     import torch
