@@ -260,8 +260,26 @@ def test_transformers_opens_it_with_the_same_ids(
     assert len(other) == tokenizer.vocab_size
     for text in random_texts(60, seed=6):
         ids = tokenizer.encode(text)
-        assert other(text)["input_ids"] == ids
+        assert other(text, add_special_tokens=False)["input_ids"] == ids
         assert other.decode(ids, skip_special_tokens=kind == "wordpiece") == tokenizer.decode(ids)
+
+
+def test_transformers_puts_around_word_pieces_what_an_encoder_is_trained_with(
+    trained: dict[str, Tokenizer], tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizer = trained["wordpiece"]
+    tokenizer.save(tmp_path)
+    other = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    cls, sep = (tokenizer.backend.token_to_id(name) for name in ("[CLS]", "[SEP]"))
+    first, second, *_ = filter(None, map(str.strip, random_texts(9, seed=7)))
+    one, two = tokenizer.encode(first), tokenizer.encode(second)
+    assert other(first)["input_ids"] == [cls, *one, sep]
+    both = other(first, second)
+    assert both["input_ids"] == [cls, *one, sep, *two, sep]
+    assert both["token_type_ids"] == [0] * (len(one) + 2) + [1] * (len(two) + 1)
+    for kind in set(KINDS) - {"wordpiece"}:
+        assert trained[kind].spec["post_processor"] is None
 
 
 def foreign(tmp_path: Path, vocab: list[str], **config: object) -> Path:

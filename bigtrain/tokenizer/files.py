@@ -28,6 +28,7 @@ BERT_TOKENS = {
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
+BERT_INPUTS = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}  # that transformers makes
 _GPT = {"eos_token": "<|endoftext|>"}
 _ROBERTA = {
     "bos_token": "<s>",
@@ -138,7 +139,7 @@ def word_pieces(vocab: dict[str, int], *, lowercase: bool, chinese: bool = True,
     """BERT's WordPiece (github.com/google-research/bert, tokenization.py).
 
     lowercase: letters, and their accents taken off. chinese: every Chinese character is a word. accents: whether they
-    are taken off; None: as `lowercase` says.
+    are taken off; None: as `lowercase` says. transformers puts [CLS] and [SEP] around a text, as a model is trained.
     """
     return {
         "version": "1.0",
@@ -151,7 +152,7 @@ def word_pieces(vocab: dict[str, int], *, lowercase: bool, chinese: bool = True,
             "lowercase": lowercase,
         },
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": None,
+        "post_processor": _cls_and_sep(vocab) if {"[CLS]", "[SEP]"} <= vocab.keys() else None,
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
         "model": {
             "type": "WordPiece",
@@ -164,11 +165,12 @@ def word_pieces(vocab: dict[str, int], *, lowercase: bool, chinese: bool = True,
 
 
 def _in_folder(folder: Path) -> Path:
-    """The file of a folder that says most."""
-    models = sorted(folder.glob("*.model"))
-    for file in [*(folder / name for name in _FOLDER), *models]:
-        if file.is_file():
-            return file
+    """The file of a folder that says most; of a run or a checkpoint, that of its model."""
+    runs = sorted(folder.glob("checkpoints/step-*/model"), reverse=True)  # all have the same tokenizer
+    for place in (folder, folder / "model", *runs):
+        for file in [*(place / name for name in _FOLDER), *sorted(place.glob("*.model"))]:
+            if file.is_file():
+                return file
     raise UserError(
         f"tokenizer {folder}: no tokenizer.json nor another tokenizer file",
         _RULE,
@@ -270,10 +272,7 @@ def _from_word_pieces(file: Path, lines: list[str], beside: dict[str, Any]) -> t
         accents=beside.get("strip_accents"),
     )
     known = {key: token for key, token in BERT_TOKENS.items() if token in vocab}
-    if "[CLS]" in vocab and "[SEP]" in vocab:
-        spec["post_processor"] = _cls_and_sep(vocab)
-    inputs = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
-    return with_tokens(spec, special(*known.values())), {**known, **inputs}
+    return with_tokens(spec, special(*known.values())), {**known, **BERT_INPUTS}
 
 
 def _cls_and_sep(vocab: dict[str, int]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -24,7 +25,7 @@ from bigtrain.tokenizer import bpe, unigram
 from bigtrain.tokenizer.base import EOS, UNKNOWN, Tokenizer
 from bigtrain.tokenizer.chat import chat_template
 from bigtrain.tokenizer.fast_encode import BYTE_OF, CHARACTER, GPT2_SPLIT, METASPACE
-from bigtrain.tokenizer.files import BERT_TOKENS, Spec, byte_level_bpe, special, with_tokens, word_pieces
+from bigtrain.tokenizer.files import BERT_INPUTS, BERT_TOKENS, Spec, byte_level_bpe, special, with_tokens, word_pieces
 from bigtrain.tokenizer.sentencepiece_model import BLANK
 from bigtrain.tokenizer.word_counts import Ints, count_bert_words, count_gpt2_words, frequent
 
@@ -48,14 +49,14 @@ def train(config: TrainableTokenizerConfig, texts: Iterable[str]) -> Tokenizer:
     tokens = list(dict.fromkeys([*own, *config.special_tokens, *(template.special_tokens if template else ())]))
     wanted = getattr(config, "vocab_size", None)
     room = 0 if wanted is None else _room(config, wanted, len(tokens))
-    known = {"eos_token": EOS, "pad_token": EOS, "unk_token": UNKNOWN}
+    known: dict[str, Any] = {"eos_token": EOS, "pad_token": EOS, "unk_token": UNKNOWN}
     match config:
         case BPEConfig() | BytesConfig():
             spec = _bpe(texts, room) if isinstance(config, BPEConfig) else _bytes()
             del known["unk_token"]
         case WordPieceConfig():
             spec = _word_pieces(texts, room, config.lowercase)
-            known = {**BERT_TOKENS, "eos_token": BERT_TOKENS["sep_token"]}
+            known = {**BERT_TOKENS, "eos_token": BERT_TOKENS["sep_token"], **BERT_INPUTS}
         case UnigramConfig():
             spec = _unigram(texts, room)
         case WordsConfig():
