@@ -39,11 +39,18 @@ class Attention(nn.Module):
         self.v = nn.Linear(config.dim, config.dim)
         self.o = nn.Linear(config.dim, config.dim)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Mix tokens of x (B, T, D). mask: (B, 1, T, T), true where a token may look; None: everywhere."""
-        q, k, v = (part(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for part in (self.q, self.k, self.v))
+    def forward(self, x: Tensor, mask: Tensor | None, n: int | None) -> Tensor:
+        """Mix tokens of x (B, T, D) into the first n of them, or all.
+
+        mask: (B, 1, T, T), true where a token may look; None: everywhere.
+        """
+        q, k, v = (
+            part(x[:, :end]).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+            for part, end in ((self.q, n), (self.k, None), (self.v, None))
+        )
+        mask = None if mask is None else mask[:, :, :n]
         mixed: Tensor = self.o(attend_both_ways(q, k, v, mask).transpose(1, 2).flatten(2))
-        return mixed  # (B, T, D)
+        return mixed  # (B, n or T, D)
 
 
 class MLP(nn.Module):
@@ -72,10 +79,10 @@ class Block(nn.Module):
         self.mlp = MLP(config)
         self.mlp_norm = _norm(config)
 
-    def forward(self, x: Tensor, mask: Tensor | None, keys: Tensor | None) -> Tensor:
-        """(B, T, D) -> (B, T, D). keys (B,): dropout keys of this layer."""
-        h = self.attention(x, mask)
-        x = self.attention_norm(x + (h if keys is None else keyed_dropout(h, self.dropout, keys, 0)))
+    def forward(self, x: Tensor, mask: Tensor | None, keys: Tensor | None, n: int | None = None) -> Tensor:
+        """(B, T, D) -> (B, n or T, D): of the first n tokens, or all. keys (B,): dropout keys of this layer."""
+        h = self.attention(x, mask, n)
+        x = self.attention_norm(x[:, :n] + (h if keys is None else keyed_dropout(h, self.dropout, keys, 0)))
         h = self.mlp(x)
         out: Tensor = self.mlp_norm(x + (h if keys is None else keyed_dropout(h, self.dropout, keys, 1)))
         return out
@@ -143,11 +150,13 @@ class Encoder(Model):
         keys: Tensor | None = None,
         cache: KVCache | None = None,
         segments: Tensor | None = None,
+        n: int | None = None,
     ) -> Tensor:
         """Hidden states (B, T, D) of tokens (B, T): see `Model.forward`. Padding is a document of its own.
 
-        segments: (B, T) int64, the kind of text each token belongs to; all 0 without them. Raises UserError beyond
-        `max_seq_len`.
+        segments: (B, T) int64, the kind of text each token belongs to; all 0 without them. n: give those of the first n
+        tokens only, (B, n, D): the last block, which none looks at after, then computes no others. Raises UserError
+        beyond `max_seq_len`.
         """
         assert cache is None  # a token changes what all the others are: there is nothing to keep
         if tokens.shape[1] > self.config.max_seq_len:
@@ -163,8 +172,9 @@ class Encoder(Model):
         if keys is not None:
             x = keyed_dropout(x, self.config.dropout, keys, 0)
         mask = None if documents is None else documents[:, None, :, None] == documents[:, None, None, :]
-        for number, block in enumerate(self.blocks):
-            x = block(x, mask, None if keys is None else fold(keys, number + 1))
+        for number, block in enumerate(self.blocks, 1):
+            layer_keys = None if keys is None else fold(keys, number)
+            x = block(x, mask, layer_keys, n if number == len(self.blocks) else None)
         return x
 
     def _positions(self, tokens: Tensor, documents: Tensor | None) -> Tensor:

@@ -40,27 +40,24 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def attend_both_ways(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax attention of queries (B, H, T, E) over all keys and values (B, H, T, E) -> (B, H, T, E).
+    """Softmax attention of queries (B, H, T, E) over all keys and values (B, H, S, E) -> (B, H, T, E).
 
-    mask: (B, 1, T, T), true where a query may look.
+    mask: (B, 1, T, S), true where a query may look.
     """
-    n_tokens = q.shape[2]
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and n_tokens <= _SHORT:
-        everywhere = torch.ones(1, 1, n_tokens, n_tokens, dtype=torch.bool)
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and k.shape[2] <= _SHORT:
+        everywhere = torch.ones(1, 1, q.shape[2], k.shape[2], dtype=torch.bool)
         return _attend_by_products(q, k, v, everywhere if mask is None else mask)
     return F.scaled_dot_product_attention(q, k, v, mask)
 
 
 def _attend_by_products(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     """Attention as two batched products: half the time of torch's CPU flash kernel for short rows in bf16."""
-    n_rows, n_heads, n_tokens, width = q.shape
     if mask is None:
-        mask = causal_mask(n_tokens, n_tokens, q.device)
+        mask = causal_mask(q.shape[2], k.shape[2], q.device)
     hidden = torch.zeros(mask.shape, dtype=q.dtype).masked_fill(~mask, -torch.inf)
-    hidden = hidden.expand(n_rows, n_heads, -1, -1).reshape(-1, n_tokens, n_tokens)
-    q, k, v = (heads.reshape(-1, n_tokens, width) for heads in (q, k, v))
-    scores = torch.baddbmm(hidden, q, k.mT, alpha=width**-0.5)  # (B H, T, T)
-    return (scores.softmax(-1) @ v).view(n_rows, n_heads, n_tokens, width)
+    hidden = hidden.expand(q.shape[0], q.shape[1], -1, -1).flatten(0, 1)
+    scores = torch.baddbmm(hidden, q.flatten(0, 1), k.flatten(0, 1).mT, alpha=q.shape[3] ** -0.5)  # (B H, T, S)
+    return (scores.softmax(-1) @ v.flatten(0, 1)).view(q.shape)
 
 
 def document_positions(documents: Tensor) -> Tensor:
@@ -101,6 +98,16 @@ def mix(x: Tensor) -> Tensor:
     return x ^ (x >> 15)
 
 
+def _mix_int32(x: Tensor) -> Tensor:
+    """`mix` of words held in int32: products wrap around to the same bits, and `>>` brings the sign in, to be cleared.
+
+    Half the bytes of int64 and no slow products: a third of the time on a CPU.
+    """
+    x = (x ^ (x >> 16 & 0xFFFF)) * 0x21F0AAAD
+    x = (x ^ (x >> 15 & 0x1FFFF)) * 0x735A2D97
+    return x ^ (x >> 15 & 0x1FFFF)
+
+
 def fold(keys: Tensor, number: int) -> Tensor:
     """New 32-bit keys from keys (B,) and a number: the keys of one layer, one place."""
     low, high = keys & _WORD, (keys >> 32) & _WORD
@@ -115,7 +122,8 @@ def keyed_dropout(x: Tensor, p: float, keys: Tensor, site: int) -> Tensor:
     """
     _, n_tokens, width = x.shape
     tokens = torch.arange(n_tokens, device=x.device) * _GOLDEN
-    rows = mix((fold(keys, site)[:, None] + tokens) & _WORD)  # (B, T)
-    columns = mix(torch.arange(width, device=x.device) * _GOLDEN & _WORD)  # (D,)
-    kept = mix((rows[:, :, None] + columns) & _WORD) >= round(p * 2**32)
+    rows = mix((fold(keys, site)[:, None] + tokens) & _WORD).int()  # (B, T)
+    columns = mix(torch.arange(width, device=x.device) * _GOLDEN & _WORD).int()  # (D,)
+    words = _mix_int32(rows[:, :, None] + columns) ^ -(2**31)  # in the order of the words without a sign
+    kept = words >= round(p * 2**32) - 2**31
     return torch.where(kept, x * (1 / (1 - p)), 0.0)

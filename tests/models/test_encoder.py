@@ -74,6 +74,20 @@ def test_dropout_is_keyed_by_the_row(architecture: str) -> None:
     assert not torch.allclose(model(tokens)[0], hidden[0])
 
 
+@each
+def test_the_first_tokens_alone_are_what_they_are_among_all(architecture: str) -> None:
+    model, tokens = encoder(architecture, dropout=0.3), draw(3, 9)
+    documents = (torch.arange(9)[None] >= torch.tensor([[9], [5], [2]])).int()
+    found = []
+    for n in (None, 2):
+        model.zero_grad()
+        hidden = model(tokens, documents=documents, keys=torch.tensor([1, 2, 3]), n=n)[:, :2]
+        hidden.square().sum().backward()
+        found.append([hidden, *(parameter.grad for parameter in model.blocks.parameters())])
+    for whole, first in zip(*found, strict=True):
+        torch.testing.assert_close(first, whole, rtol=1e-4, atol=1e-5)
+
+
 def test_rows_beyond_the_positions_are_refused() -> None:
     with pytest.raises(UserError, match=r"21 tokens with model\.max_seq_len=20"):
         encoder("bert")(draw(1, 21))

@@ -121,6 +121,14 @@ def test_a_mask_depends_on_key_site_and_place_alone() -> None:
     assert len(fold(KEYS, 0).unique()) == len(fold(KEYS, 1).unique()) == 6
 
 
+def test_a_mask_is_what_the_hash_of_its_place_says() -> None:
+    tokens, columns = torch.arange(16) * 0x9E3779B1, mix(torch.arange(24) * 0x9E3779B1 & 0xFFFFFFFF)
+    rows = mix((fold(KEYS, 1)[:, None] + tokens) & 0xFFFFFFFF)
+    words = mix((rows[:, :, None] + columns) & 0xFFFFFFFF)  # int64: nothing wraps around
+    for p in (0.1, 0.5, 0.9):
+        assert torch.equal(keyed_dropout(torch.ones(6, 16, 24), p, KEYS, 1) != 0, words >= round(p * 2**32))
+
+
 def test_compiled_dropout_has_the_same_bits() -> None:
     make_ready()
     x = torch.randn(6, 16, 24)
@@ -145,3 +153,5 @@ def test_attention_in_both_directions_by_products_is_that_of_the_kernel(n_tokens
     for mask in (None, some | torch.eye(n_tokens, dtype=torch.bool)):
         expected = attend_both_ways(q.float(), k.float(), v.float(), mask)
         assert (attend_both_ways(q, k, v, mask) - expected).abs().max() <= 0.02 * expected.abs().max()
+        first = attend_both_ways(q[:, :, :1], k, v, None if mask is None else mask[:, :, :1])
+        assert (first - expected[:, :, :1]).abs().max() <= 0.02 * expected.abs().max()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bigtrain.data.loader import Batch
 from bigtrain.data.tasks.encoding import Encoded, RowEncoder
-from bigtrain.data.tasks.ragged import RaggedRows
+from bigtrain.data.tasks.ragged import MOST_WIDTHS, RaggedRows, few_widths
 from bigtrain.log import log
 
 N_WIDTHS = 8  # of the batches of a compiled model
@@ -38,7 +38,7 @@ class LabelledRows(RaggedRows):
         if compiled and like is not None:
             self.widths = np.union1d(like.widths, [lengths.max()])
         if drawn:
-            more = [longest] if compiled else np.arange(longest + 1)
+            more = few_widths(np.arange(1, longest + 1), 1 if compiled else MOST_WIDTHS)
             self.widths = np.union1d(self.widths, more)
         self.encoded, self.pad_id, self.drawn = encoded, pad_id, drawn
         self.labels = np.asarray(labels)

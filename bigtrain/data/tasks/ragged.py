@@ -21,6 +21,10 @@ Ints = NDArray[np.int64]
 _CHUNK_BATCHES = 256
 _CANDIDATES = 512  # widths that are tried: the search is quadratic in them
 
+# Of all batches. For every width that a CPU meets, oneDNN keeps the programs of its products and their scratch, and the
+# blocks that were freed fit the next one badly: 5 MB each for one layer of width 384.
+MOST_WIDTHS = 64
+
 
 def bucketed_order(lengths: Ints, batch_rows: int, seed: int, epoch: int) -> Ints:
     """The rows of a pass, each once: (N,) lengths -> (N,) row numbers. Every global batch holds rows of like length.
@@ -84,13 +88,13 @@ def few_widths(lengths: Ints, n: int) -> Ints:
 class RaggedRows(Rows):
     """Base of rows of unequal length: their order, and their padding.
 
-    lengths: (N,) tokens of each row. batch_rows: those of the global batch. n_widths: how many widths batches may have,
-    for a compiled model, which is compiled for each; None: any, the longest row of a batch gives it.
+    lengths: (N,) tokens of each row. batch_rows: those of the global batch. n_widths: how many widths batches may have;
+    fewer for a compiled model, which is compiled for each.
     """
 
     def __init__(self, lengths: Ints, batch_rows: int, *, n_widths: int | None = None) -> None:
         self.lengths, self.batch_rows = np.asarray(lengths, np.int64), batch_rows
-        self.widths = np.arange(self.lengths.max() + 1) if n_widths is None else few_widths(self.lengths, n_widths)
+        self.widths = few_widths(self.lengths, n_widths or MOST_WIDTHS)
         self._orders: dict[tuple[int, int], Ints] = {}
 
     @property

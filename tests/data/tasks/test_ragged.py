@@ -85,7 +85,8 @@ def test_padding_is_under_five_percent(median: int, sigma: float, batch_rows: in
     random_order = 1 - lengths.mean() / np.mean([lengths[i : i + 32].max() for i in range(0, 5000, 32)])
     assert random_order > 0.3
     rows = Texts(lengths, batch_rows)
-    assert rows.padding(7, batch_rows) == pytest.approx(padding(batch_rows), abs=0.01)
+    # Widths are rounded up to 64 of them: of lengths that are hardly alike, to 30 and to 500 tokens, that takes 3 %.
+    assert padding(batch_rows) - 0.01 < rows.padding(7, batch_rows) < padding(batch_rows) + 0.03
 
 
 @pytest.mark.parametrize("batch_rows", [16, 32])
@@ -108,7 +109,7 @@ def test_slices_of_a_batch_are_the_rows_of_the_batch(micro: int) -> None:
         assert torch.equal(torch.cat([part["lengths"] for part in parts]), whole["lengths"])
         assert torch.equal(torch.cat([part["tokens"][:, 0] for part in parts]), whole["tokens"][:, 0])
         for part in parts:
-            assert part["tokens"].shape[1] == part["lengths"].max()
+            assert part["tokens"].shape[1] == min(w for w in loader.rows.widths if w >= part["lengths"].max())
             assert torch.equal((part["tokens"] >= 0).sum(1), part["lengths"])
 
 
@@ -151,9 +152,19 @@ def test_padding_with_few_widths(median: int, sigma: float, n_widths: int, batch
     assert len(rows.widths) == n_widths
 
 
+def test_batches_of_any_rows_have_no_more_than_some_dozens_of_widths() -> None:
+    rows = Texts(log_normal(120, 0.6), 32)
+    assert len(np.unique(rows.lengths)) > 300
+    loader = Loader(rows, 32, seed=7)
+    seen = {loader.batch(step, 0, 32)["tokens"].shape[1] for step in range(5000 // 32)}
+    assert seen <= set(rows.widths.tolist())
+    assert len(rows.widths) == 64
+    assert rows.padding(7, 32) < 0.03
+
+
 def test_tokens_of_a_row_leave_padding_out() -> None:
     rows = Texts(np.array([2, 4, 9]), 2)
     assert (len(rows), rows.tokens_per_row) == (3, 5.0)
-    padded = rows.padded([np.array([1, 2]), np.array([3, 4, 5])], 0)
-    assert padded.tolist() == [[1, 2, 0], [3, 4, 5]]
+    padded = rows.padded([np.array([1, 2]), np.array([3, 4, 5, 6])], 0)
+    assert padded.tolist() == [[1, 2, 0, 0], [3, 4, 5, 6]]
     assert Texts(np.array([2, 4, 9]), 2, n_widths=2).padded([np.array([1, 2])], 0).shape in {(1, 2), (1, 4)}
