@@ -21,8 +21,8 @@ TINY, MINI = (
         ("bert-mini", 4, 4, 256, 8192, 128, 32),
     )
 )
-ADAMW = ["optimizer=adamw", "optimizer.betas=[0.9,0.999]", "optimizer.eps=1e-8", "optimizer.weight_decay=0.01"]
-ADAMW += ["optimizer.lr=1e-3", "schedule=linear", "schedule.warmup_steps=30"]
+RATE, WARMUP = 1e-3, 30
+ADAMW = contest.adamw(RATE, WARMUP)
 MUON = ["optimizer=muon-small", "schedule=wsd-half"]  # those of recipe=bert_mini
 
 
@@ -44,7 +44,8 @@ def training(shape: contest.Shape, data: Path, *more: str) -> list[str]:
 
 def trainer(shape: contest.Shape, like: Path, data: Path, *more: str) -> list[str]:
     words = ["--like", str(like), "--data", str(data / "train.bin"), "--seq-len", str(shape.seq_len)]
-    return [str(contest.HERE / "hf_masked.py"), *words, "--rows", str(shape.batch_rows), "--warmup", "30", *more]
+    words += ["--rows", str(shape.batch_rows), "--warmup", str(WARMUP), "--lr", str(RATE)]
+    return [str(contest.HERE / "hf_masked.py"), *words, *more]
 
 
 def loss(o: argparse.Namespace, setting: contest.Setting) -> str:

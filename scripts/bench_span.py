@@ -22,8 +22,7 @@ NAMES = ("exact_match", "f1")
 def training(o: argparse.Namespace, *more: str) -> list[str]:
     words = ["finetune", "objective=span", f"init_from={o.encoder}", f"data.train={o.train}"]
     words += ["data.validation_fraction=0", f"train.seq_len={SHAPE.seq_len}", f"train.batch_rows={SHAPE.batch_rows}"]
-    words += ["optimizer=adamw", "optimizer.betas=[0.9,0.999]", "optimizer.eps=1e-8", "optimizer.weight_decay=0.01"]
-    words += [f"optimizer.lr={RATE}", "schedule=linear", f"schedule.warmup_steps={WARMUP}", "train.clip_norm=1.0"]
+    words += contest.adamw(RATE, WARMUP)
     words += ["train.eval_every_steps=null", "train.save_every_steps=null", "device=cpu", "parallel.threads=1"]
     return [*words, f"device.precision={o.precision}", *more]
 

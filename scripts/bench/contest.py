@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -151,7 +152,7 @@ def script(
 
 def environment(setting: Setting, contestant: Contestant) -> dict[str, str]:
     """Threads, no network, and a compile cache of the contestant's own: cold in its first round, warm after it."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(ROOT), str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
@@ -267,12 +268,25 @@ def run_trainer(setting: Setting, command: list[str]) -> None:
     subprocess.run([sys.executable, *command], cwd=setting.work, env=env, check=True, capture_output=True)
 
 
+def adamw(rate: float, warmup: int) -> list[str]:
+    """The words for what the Trainer does: AdamW as it has it, and a linear schedule."""
+    words = ["optimizer=adamw", "optimizer.betas=[0.9,0.999]", "optimizer.eps=1e-8", "optimizer.weight_decay=0.01"]
+    words += [f"optimizer.lr={rate}", "schedule=linear", f"schedule.warmup_steps={warmup}", "train.clip_norm=1.0"]
+    return words
+
+
 def seed_table(columns: list[str], rows: list[list[float]], digits: int) -> str:
-    """A row for each seed, and the means."""
-    lines = [f"| {n} | {' | '.join(f'{value:.{digits}f}' for value in row)} |" for n, row in enumerate(rows)]
-    means = " | ".join(f"{statistics.mean(column):.{digits}f}" for column in zip(*rows, strict=True))
-    head = f"| seed | {' | '.join(columns)} |"
-    return "\n".join([head, "|---" * (len(columns) + 1) + "|", *lines, f"| mean | {means} |"])
+    """A row for each seed, the means, and the deviations of two seeds or more."""
+
+    def line(name: object, values: Iterable[float]) -> str:
+        return f"| {name} | {' | '.join(f'{value:.{digits}f}' for value in values)} |"
+
+    lines = [f"| seed | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    lines += [line(number, row) for number, row in enumerate(rows)]
+    lines.append(line("mean", map(statistics.mean, zip(*rows, strict=True))))
+    if len(rows) > 1:
+        lines.append(line("deviation", map(statistics.stdev, zip(*rows, strict=True))))
+    return "\n".join(lines)
 
 
 def versions() -> dict[str, str]:

@@ -6,34 +6,19 @@ model.
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import (
-    AutoModelForQuestionAnswering,
-    AutoTokenizer,
-    DataCollatorWithPadding,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer, DataCollatorWithPadding
+
+from bench import hf_training
 
 
 def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add = parser.add_argument
-    add("--model", type=Path, required=True, help="the encoder to start from")
-    add("--data", type=Path, required=True, help="SQuAD's JSON")
-    add("--seq-len", type=int, default=384)
-    add("--overlap", type=int, default=96)
-    add("--rows", type=int, default=16)
-    add("--steps", type=int, default=100_000)
-    add("--warmup", type=int, default=0)
-    add("--lr", type=float, default=2e-4)
-    add("--seed", type=int, default=0)
-    add("--precision", choices=["fp32", "bf16"], default="fp32")
-    add("--save", type=Path)
+    parser = hf_training.parser(__doc__, "SQuAD's JSON")
+    parser.add_argument("--model", type=Path, required=True, help="the encoder to start from")
+    parser.add_argument("--overlap", type=int, default=96)
     return parser.parse_args()
 
 
@@ -68,29 +53,8 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(o.model)
     torch.manual_seed(o.seed)
     model = AutoModelForQuestionAnswering.from_pretrained(o.model)
-    with tempfile.TemporaryDirectory() as folder:
-        settings = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=o.rows,
-            max_steps=o.steps,
-            seed=o.seed,
-            use_cpu=True,
-            bf16=o.precision == "bf16",
-            optim="adamw_torch_fused",
-            learning_rate=o.lr,
-            lr_scheduler_type="linear",
-            warmup_steps=o.warmup,
-            weight_decay=0.01,
-            max_grad_norm=1.0,
-            train_sampling_strategy="group_by_length",
-            report_to=[],
-            save_strategy="no",
-            logging_steps=1000,
-            disable_tqdm=True,
-        )
-        rows: Any = features(o, tokenizer)
-        collator = DataCollatorWithPadding(tokenizer)
-        Trainer(model=model, args=settings, train_dataset=rows, data_collator=collator).train()
+    rows, collator = features(o, tokenizer), DataCollatorWithPadding(tokenizer)
+    hf_training.train(o, model, rows, collator, train_sampling_strategy="group_by_length")
     if o.save:
         model.save_pretrained(o.save)
         tokenizer.save_pretrained(o.save)
