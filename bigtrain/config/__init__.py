@@ -8,6 +8,7 @@
     suggest.py    unknown keys: which one was meant
     loading.py    the order of it all: `load`, `from_plain`, `continued`
     sweep.py      `--multirun`
+    space.py      what a search looks through, and what it tries next
 
 Nothing here imports torch; Hydra and OmegaConf are imported inside the functions that need them.
 """

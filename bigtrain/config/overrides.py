@@ -16,6 +16,7 @@ from bigtrain.errors import UserError
 _KEY = re.compile(r"[\w-]+(?:[./@][\w-]+)*")
 _QUOTED = r"""\s*(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>(?:[^'\\]|\\.)*)')\s*"""
 _ELEMENT = re.compile(rf"(?:{_QUOTED}|(?P<bare>[^,]*))(?:,|\Z)", re.DOTALL)
+_CHOICE = re.compile(r"\s*choice\((.*)\)\s*", re.DOTALL)
 _ESCAPED = re.compile(r"((?:\\\\)*)\\\$\{")
 _INTERPOLATION = re.compile(r"(\\*)\$\{")
 
@@ -144,13 +145,14 @@ def to_hydra(override: Override, hint: Any) -> str:
     """The same setting for Hydra's sweeper: text quoted, an unquoted comma left as a sweep."""
     if is_verbatim(hint):
         optional = without_none(hint)[1]
-        text = ",".join("null" if optional and each == "null" else _quoted(each) for each in elements(override.text))
+        chosen = _CHOICE.fullmatch(override.text)
+        values = elements(chosen[1] if chosen else override.text)
+        text = ",".join("null" if optional and each == "null" else _quoted(each) for each in values)
     elif is_texts(hint):
         lists = re.split(r"(?<=\])\s*,\s*(?=\[)", override.text.strip())  # [a,b],[c]: two lists
         if not lists[0].startswith("["):
             lists = elements(override.text)
-        values = [texts(each) for each in lists]
-        text = ",".join("[" + ",".join(map(_quoted, value)) + "]" for value in values)
+        text = ",".join("[" + ",".join(map(_quoted, texts(each))) + "]" for each in lists)
     else:
         text = override.text
     return f"++{override.key}={text}"

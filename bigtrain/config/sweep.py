@@ -10,10 +10,12 @@ import functools
 import json
 import math
 import os
+import re
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,18 @@ from bigtrain.storage import write_json
 
 Job = dict[str, Any]  # `overrides`, `folder`, `exit_code`, `result` (None where it failed)
 
+
+@dataclass(frozen=True)
+class Swept:
+    """One setting of a sweep, which may have several values."""
+
+    typed: Override  # without a needless `+`
+    hydra: str  # the same in Hydra's grammar
+    hint: Any = None  # the type of the key; None for a group, and for Hydra's own
+
+
 # The key that gives a job its folder; one job of `generate` prints its text.
+SEARCHES = ("pretrain", "finetune")  # the verbs that measure what they make
 _PLACE = {"prepare": "output", "pretrain": "run.dir", "finetune": "run.dir", "evaluate": "output"}
 
 
@@ -49,16 +62,15 @@ def sweep(
     from hydra.errors import HydraException
 
     searched, name = folders.search(config_dir), config_name or verb
-    if folders.find(searched, name) is None:
-        raise folders.unknown_config(searched, name)
-    task = _task(verb, name, [overrides.split(line) for line in lines], searched)
+    task = read(verb, lines, config_name, config_dir)
+    _refuse_intervals(verb, task)
     ours = [
         "hydra.mode=MULTIRUN",
         "hydra/job_logging=none",
         "hydra/hydra_logging=none",
         "hydra.job.chdir=false",
         "hydra.output_subdir=null",  # a job writes its own config
-        f"hydra.sweep.dir={_new_folder()}",
+        f"hydra.sweep.dir={new_folder()}",
     ]
     places = ["--config-name", name, *(["--config-dir", str(config_dir)] if config_dir else [])]
     job = functools.partial(_job, verb, [*options, *places])
@@ -66,7 +78,7 @@ def sweep(
     GlobalHydra.instance().clear()
     hydra = Hydra.create_main_hydra2("bigtrain", create_config_search_path(str(searched[0])))
     try:
-        batches = hydra.multirun(config_name=name, task_function=job, overrides=[*ours, *task])
+        batches = hydra.multirun(config_name=name, task_function=job, overrides=[*ours, *(one.hydra for one in task)])
     except HydraException as error:
         rule = str(error).splitlines()[0]
         raise UserError(f"bigtrain {verb} -m {' '.join(lines)}", rule, "look at the values that are swept") from error
@@ -77,37 +89,58 @@ def sweep(
     return [done.return_value for batch in batches for done in batch]
 
 
-def _new_folder() -> str:
+def new_folder() -> str:
     """A folder of its own for each sweep, also for two that start in one second."""
     stem = f"sweeps/{datetime.now():%Y%m%d-%H%M%S}"
     numbered = (stem if number == 1 else f"{stem}-{number}" for number in range(1, sys.maxsize))
     return next(folder for folder in numbered if not Path(folder).exists())
 
 
-def _task(verb: str, name: str, lines: list[Override], searched: list[Path]) -> list[str]:
-    """The overrides in Hydra's grammar, checked as far as can be before the values are told apart."""
+def read(
+    verb: str, lines: Sequence[str], config_name: str | None = None, config_dir: str | Path | None = None
+) -> list[Swept]:
+    """The settings of a sweep, checked as far as can be before the values are told apart. Raises UserError."""
+    searched, name = folders.search(config_dir), config_name or verb
+    if folders.find(searched, name) is None:
+        raise folders.unknown_config(searched, name)
+    typed = [overrides.split(line) for line in lines]
     start = compose(name, {}, searched)
-    groups = {line.key: line.text for line in lines if line.key in start.choices}
+    groups = {line.key: line.text for line in typed if line.key in start.choices}
     first: dict[str, str | None] = {}
     for group, text in groups.items():
-        options = [check_option(group, option, searched) for option in _plain_choices(text)]
+        options = [check_option(group, option, searched) for option in plain_choices(text)]
         if any(option is not None for option in options) or start.choices[group] is not None:
             first[group] = options[0]
     check_recipe(verb, first.get("recipe"), searched)
     tree = compose(name, first, searched).tree
-    task = [f"{group}={text}" for group, text in groups.items() if group in first]
-    for line in lines:
-        if line.key.startswith(("hydra.", "hydra/")):
-            task.append(str(line))
+    task = [Swept(Override(group, text), f"{group}={text}") for group, text in groups.items() if group in first]
+    for line in typed:
+        if is_hydras(line.key):
+            task.append(Swept(line, str(line)))
         elif line.key not in groups:
             if line.key == _PLACE.get(verb):
                 rule = "each job of a sweep has a folder of its own"
                 raise UserError(str(line), rule, "give hydra.sweep.dir=DIR, which holds them all")
-            task.append(overrides.to_hydra(*key_type(verb, tree, line)))
+            plain, hint = key_type(verb, tree, line)
+            task.append(Swept(plain, overrides.to_hydra(plain, hint), hint))
     return task
 
 
-def _plain_choices(text: str) -> list[str]:
+def is_hydras(key: str) -> bool:
+    """Whether a key is one of Hydra's own settings."""
+    return key.startswith(("hydra.", "hydra/"))
+
+
+def _refuse_intervals(verb: str, task: Sequence[Swept]) -> None:
+    for one in task:
+        if one.hint is not None and re.search(r"\binterval\(", one.typed.text) and not overrides.is_verbatim(one.hint):
+            rule = "an interval has no end of values to run through"
+            remedy = "give search.trials=N to search it" if verb in SEARCHES else "list the values"
+            raise UserError(str(one.typed), rule, remedy)
+
+
+def plain_choices(text: str) -> list[str]:
+    """The options that a group is swept over."""
     inner = text.removeprefix("choice(").removesuffix(")") if text.startswith("choice(") else text
     return [option.strip() for option in inner.split(",")]
 
@@ -123,22 +156,28 @@ def _job(verb: str, options: list[str], config: Any) -> Job:
         log.info("job %s: %s", hydra.job.num, " ".join(lines))
         command = [sys.executable, "-m", "bigtrain", verb, "--json", *options, *lines]
         command += [f"{_PLACE[verb]}={folder}"] if verb in _PLACE else []
-        exit_code, output = _child(command)
+        exit_code, output = child(command)
     except Stopped:
         raise KeyboardInterrupt from None
     result = json.loads(output) if output and exit_code in (0, GateMissed.exit_code) else None
     return {"overrides": lines, "folder": folder, "exit_code": exit_code, "result": result}
 
 
-def _child(command: list[str]) -> tuple[int, str]:
-    """A process of its own for each job: it starts clean, and cannot take the sweep down with it."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as child:
+def child(command: Sequence[str], seconds: float | None = None) -> tuple[int, str]:
+    """A process of its own for each job: it starts clean, and cannot take the sweep down with it.
+
+    seconds: after which it is told to stop.
+    """
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8") as started:
         try:
-            output, _ = child.communicate()
+            output, _ = started.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            started.terminate()
+            output, _ = started.communicate()
         except Stopped:
-            child.terminate()  # it saves and leaves; the end of this block waits for that
+            started.terminate()  # it saves and leaves; the end of this block waits for that
             raise
-    return child.returncode, output
+    return started.returncode, output
 
 
 def over_seeds(jobs: Sequence[Job]) -> list[dict[str, Any]]:
@@ -191,7 +230,7 @@ def show(jobs: Sequence[Job], summary: Sequence[dict[str, Any]] = ()) -> None:
     for job in jobs:
         settings = " ".join(line for line in job["overrides"] if line not in everywhere)
         rows.append((str(job["exit_code"]), _headline(job["result"] or {}), settings, job["folder"]))
-    _print(rows)
+    print_table(rows)
     if summary:
         print()
         rows = [("metric", "mean", "deviation", "runs", "settings")]
@@ -200,10 +239,11 @@ def show(jobs: Sequence[Job], summary: Sequence[dict[str, Any]] = ()) -> None:
             for name, found in one["metrics"].items():
                 deviation = "-" if found["deviation"] is None else f"{found['deviation']:.3g}"
                 rows.append((name, f"{found['mean']:.6g}", deviation, str(found["runs"]), settings))
-        _print(rows)
+        print_table(rows)
 
 
-def _print(rows: Sequence[tuple[str, ...]]) -> None:
+def print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print columns as wide as what is in them."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
