@@ -63,7 +63,7 @@ DryRun = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Log warnings only.")]
 Multirun = Annotated[
-    bool, typer.Option("-m", "--multirun", help="Run once for each combination of comma-separated values.")
+    bool, typer.Option("-m", "--multirun", help="A sweep: one run for each combination of values, or a search.")
 ]
 Processes = Annotated[int, typer.Option("--nproc", metavar="N", min=1, help="Start N processes on this machine.")]
 Prompt = Annotated[
@@ -210,16 +210,10 @@ def _verb(
     places = ["--config-name", config_name] if config_name else []
     places += ["--config-dir", str(config_dir)] if config_dir else []
     if options.multirun:
-        from bigtrain.config import overrides, sweep
+        from bigtrain.config import overrides
 
         lines = [*lines, *(f"{key}={overrides.quoted(text)}" for key, text in (texts or {}).items())]
-        jobs = sweep.sweep(verb, lines, config_name, config_dir, options.words(nproc=True))
-        summary = sweep.over_seeds(jobs) if verb in ("pretrain", "finetune") and not options.dry_run else []
-        document = {"jobs": jobs, "summary": summary} if summary else jobs
-        _emit(document, options.as_json, lambda _: sweep.show(jobs, summary))
-        if summary:
-            sweep.write_summary(jobs, summary)
-        return int(any(job["exit_code"] for job in jobs))
+        return _multirun(verb, lines, config_name, config_dir, options)
     loaded = config.load(verb, lines, config_name, config_dir, texts=texts)
     if options.print_config:
         _emit(loaded.plain, options.as_json, lambda _: print(annotated(loaded), end=""))
@@ -242,6 +236,25 @@ def _verb(
     if verb == "evaluate":
         command.verdict(result)
     return 0
+
+
+def _multirun(verb: str, lines: list[str], config_name: str | None, config_dir: Path | None, options: Options) -> int:
+    """Every combination of the swept values, or with `search.trials` a search through them; gives the exit code."""
+    from bigtrain.commands import search
+    from bigtrain.config import sweep
+
+    if search.asked(verb, lines, config_name, config_dir):
+        found, code = search.run(verb, lines, config_name, config_dir, options.words(nproc=True))
+        if found:
+            _emit(found, options.as_json, search.show)
+        return code
+    jobs = sweep.sweep(verb, lines, config_name, config_dir, options.words(nproc=True))
+    summary = sweep.over_seeds(jobs) if verb in sweep.SEARCHES and not options.dry_run else []
+    document = {"jobs": jobs, "summary": summary} if summary else jobs
+    _emit(document, options.as_json, lambda _: sweep.show(jobs, summary))
+    if summary:
+        sweep.write_summary(jobs, summary)
+    return int(any(job["exit_code"] for job in jobs))
 
 
 def _command(verb: str) -> Any:

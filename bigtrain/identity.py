@@ -14,6 +14,7 @@ _TRAINED = (
     *(f"adapter.{key}" for key in ("name", "rank", "alpha", "rank_stabilised", "dropout", "targets")),
 )
 _PARTS = ("model", "objective", "optimizer", "schedule", "seed", "init_from", "device", "parallel.reduction")
+_MEASURED = ("objective.eval_answers", "objective.max_new_tokens")  # of an objective, but not what is learned
 _IDENTITY_OF_FAST = ("parallel.processes",)
 _IDENTITY_OF_EXACT = ("parallel.shards", "parallel.threads")
 
@@ -28,7 +29,7 @@ def identity(plain: dict[str, Any], *, data_fingerprint: str | dict[str, Any], t
     flat = _flatten(plain)
     by_sum = _IDENTITY_OF_EXACT if flat.get("parallel.reduction") == "exact" else _IDENTITY_OF_FAST
     fixed = _PARTS + _BATCH + _TRAINED + by_sum
-    kept = {key: value for key, value in sorted(flat.items()) if _is_below(key, fixed)}
+    kept = {key: value for key, value in sorted(flat.items()) if _is_below(key, fixed) and key not in _MEASURED}
     for key in _TRAINED:  # absent where everything is trained alike, as in runs that began before there was a choice
         if kept.get(key) in (None, [], "none"):
             kept.pop(key, None)

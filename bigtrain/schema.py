@@ -22,6 +22,7 @@ from bigtrain.data.schema import (
     FileTokenizerConfig,
     LabelsConfig,
     RowsConfig,
+    TagsConfig,
     UnigramConfig,
     WordPieceConfig,
     WordsConfig,
@@ -34,7 +35,16 @@ from bigtrain.models.adapter_schema import DoraConfig, LoraConfig, NoAdapterConf
 from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.recurrent_schema import RecurrentConfig
 from bigtrain.models.schema import DecoderConfig, StartConfig
-from bigtrain.objectives.schema import CausalConfig, ClassifyConfig, MaskedConfig, RegressConfig, SftConfig, SpanConfig
+from bigtrain.objectives.schema import (
+    CausalConfig,
+    ClassifyConfig,
+    MaskedConfig,
+    PreferenceConfig,
+    RegressConfig,
+    SftConfig,
+    SpanConfig,
+    TagConfig,
+)
 from bigtrain.options import REQUIRED, option
 from bigtrain.parallel.schema import DeviceConfig, ParallelConfig
 from bigtrain.training.schedules import ConstantConfig, CosineConfig, LinearConfig, PlateauConfig, WSDConfig
@@ -46,6 +56,7 @@ from bigtrain.training.schema import (
     MuonConfig,
     ResumeConfig,
     RunConfig,
+    SearchConfig,
     SGDConfig,
     TrainConfig,
 )
@@ -69,8 +80,10 @@ CHOICES: dict[str, dict[str, type]] = {
         "masked": MaskedConfig,
         "classify": ClassifyConfig,
         "regress": RegressConfig,
+        "tag": TagConfig,
         "span": SpanConfig,
         "sft": SftConfig,
+        "preference": PreferenceConfig,
     },
     "adapter": {"none": NoAdapterConfig, "lora": LoraConfig, "dora": DoraConfig},
     "optimizer": {
@@ -130,6 +143,7 @@ class PretrainConfig:
     parallel: ParallelConfig = option(ParallelConfig, "several processes")
     run: RunConfig = option(RunConfig, "the run folder")
     resume: ResumeConfig = option(ResumeConfig, "continuing a run")
+    search: SearchConfig = option(SearchConfig, "hyper-parameters, with -m")
     init_from: str | None = option(None, "weights to start from: a run, a checkpoint or a Hugging Face folder")
     seed: int = option(1337, "of the initial weights, the data order and dropout", at_least=0)
 
@@ -149,12 +163,13 @@ class FinetuneConfig:
     parallel: ParallelConfig = option(ParallelConfig, "several processes")
     run: RunConfig = option(RunConfig, "the run folder")
     resume: ResumeConfig = option(ResumeConfig, "continuing a run")
+    search: SearchConfig = option(SearchConfig, "hyper-parameters, with -m")
     init_from: str = option(REQUIRED, "the model to start from: a run, a checkpoint or a Hugging Face folder")
     seed: int = option(1337, "of the new head, the data order and dropout", at_least=0)
 
 
 @dataclass
-class EvaluateDataConfig(DataConfig, LabelsConfig, MeasuredFormsConfig):
+class EvaluateDataConfig(DataConfig, LabelsConfig, TagsConfig, MeasuredFormsConfig):
     """Text, or labelled rows for a model that has learned from such."""
 
     split: str = option("validation", "which part of a prepared set is measured: train, validation or test")

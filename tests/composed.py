@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bigtrain.config import compose, folders, loading
+from bigtrain.config import compose, folders, loading, sweep
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -24,5 +24,6 @@ def _packaged_configs_are_composed_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "compose", remembered)
+        patch.setattr(sweep, "compose", remembered)
         patch.setenv(folders.ENVIRONMENT, "")
         yield

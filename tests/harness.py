@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -125,6 +126,13 @@ def bits(run: Path) -> dict[str, str]:
         found[file.name] = digest.hexdigest()
     found["metrics"] = hashlib.sha256(json.dumps(metrics(run)).encode()).hexdigest()
     return found
+
+
+def task_sections(report: Path) -> dict[str, str]:
+    """What a report has of a task beside what all have: the title of each section and its HTML."""
+    found = re.findall(r"<section>\n<h2>(.*?)</h2>\n(.*?)\n</section>", report.read_text(encoding="utf-8"), re.DOTALL)
+    common = {"Curves", "Validation", "Samples", "Result", "Config", "Environment"}
+    return {title: content for title, content in found if title not in common}
 
 
 def metrics(run: Path) -> list[dict]:

@@ -61,6 +61,10 @@ CLASSIFY = (
     "finetune objective=classify init_from={w}/run data.train={w}/labels.csv run.dir=new train.max_steps=2 "
     "train.seq_len=32 train.batch_rows=4 device=cpu"
 )
+TAG = (
+    "finetune objective=tag init_from={w}/run data.train={w}/tags.conll run.dir=new train.max_steps=2 "
+    "train.batch_rows=4 device=cpu"
+)
 PREPARE = "prepare tokenizer=bytes output=new"
 EVALUATE = "evaluate checkpoint={w}/run device=cpu"
 CLASSIFIER = "evaluate checkpoint={w}/classifier device=cpu"
@@ -376,6 +380,12 @@ CASES = [
          "{w}/unseen.csv:2", "'ugly'", "bad, good"),
     case("label that the checkpoint has not seen", f"{CLASSIFIER} data.files={{w}}/unseen.csv", 2,
          "{w}/unseen.csv:2", "'ugly'", "bad, good"),
+    case("tag that training has not seen", f"{TAG} data.validation={{w}}/tags.jsonl", 2,
+         "{w}/tags.jsonl:2, word 'sea'", "'B-LAC' (is 'B-LOC' meant?)"),
+    case("words without tags", f"{TAG} data.train={{w}}/labels.csv", 2, "{w}/labels.csv:1: one column", "its tag"),
+    case("more tags than words", f"{TAG} data.validation={{w}}/more_tags.jsonl", 2,
+         "{w}/more_tags.jsonl:1", "2 words", "3 tags"),
+    case("no list of words", f"{TAG} data.train={{w}}/rows.jsonl", 2, "{w}/rows.jsonl:1", "'words'", "label, text"),
     case("text for a classifier", f"{CLASSIFIER} data.path={{set}}", 2, "data.path= with checkpoint= of a classifier"),
     case("labels for a language model", f"{EVALUATE} data.files={{w}}/labels.csv data.text_field=label_text", 2,
          "{w}/labels.csv:2", "'label_text'", "label, text"),
@@ -473,6 +483,9 @@ def _bad_files(w: Path) -> None:
         "quote.csv": 'text,label\n"a cat,bad\na dog,good\n',
         "one.csv": "text,label\na cat,bad\na dog,bad\n",
         "unlabelled.csv": "text,label\na cat,\n",
+        "tags.conll": "the O\nsea B-LOC\n\ncat O\n" * 4,
+        "tags.jsonl": '{"words": ["a"], "tags": ["O"]}\n{"words": ["a", "sea"], "tags": ["O", "B-LAC"]}\n',
+        "more_tags.jsonl": '{"words": ["a", "sea"], "tags": ["O", "O", "O"]}\n',
         "unseen.csv": "text,label\nan ugly cat,ugly\n",
         "configs/recipe/environment.yaml": "# @package _global_\nrun:\n  name: ${oc.env:HOME}\n",
         "configs/recipe/code.yaml": "# @package _global_\nmodel:\n  _target_: os.system\n",

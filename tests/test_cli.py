@@ -317,7 +317,7 @@ def test_configs_lists_groups_and_keys(capsys: pytest.CaptureFixture[str]) -> No
     assert cli.main(["configs", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert "llama-1b" in listed["groups"]["model"]
-    assert listed["sections"] == ["decontaminate", "train", "parallel", "run"]
+    assert listed["sections"] == ["decontaminate", "train", "parallel", "run", "search"]
     for name in [*listed["groups"], *listed["sections"], *listed["verbs"]]:
         assert cli.main(["configs", name, "--json"]) == 0
         found = json.loads(capsys.readouterr().out)

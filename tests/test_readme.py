@@ -1,8 +1,8 @@
 """README.md and docs/ say what is so: their commands run, and their keys exist.
 
-Every ```sh block is run line by line, README first, in one folder that holds the files the pages name; a ```yaml block
-below a line that ends with `FILE`: is written to that file; ```text blocks are output, shown and not run. Two things
-are made small: the texts, and the model `tiny`, which a file in ./configs shadows, as a user's would.
+Every ```sh block is run line by line, README first, in one folder that holds the files the pages name; a block below a
+line that ends with `FILE`: is written to that file; ```text blocks are output, shown and not run. Two things are made
+small: the texts, and the model `tiny`, which a file in ./configs shadows, as a user's would.
 """
 
 import csv
@@ -76,7 +76,7 @@ def test_commands(tmp_path: Path) -> None:
     home = newcomer(tmp_path / "a newcomer")
     for page in PAGES:
         for block in blocks(page):
-            if block.language == "yaml" and block.file:
+            if block.file:
                 (home / block.file).parent.mkdir(parents=True, exist_ok=True)
                 (home / block.file).write_text(block.content, encoding="utf-8")
             elif block.language == "python":
@@ -108,9 +108,20 @@ def newcomer(home: Path) -> Path:
     questions = [{"question": text(20, seed)} for seed in range(1000, 1005)]
     (home / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
     chats = [{"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "I."}]}] * 24
-    (home / "chats.jsonl").write_text("".join(json.dumps(chat) + "\n" for chat in chats))
+    for name, most in (("chats.jsonl", 24), ("chats_test.jsonl", 4)):
+        (home / name).write_text("".join(json.dumps(chat) + "\n" for chat in chats[:most]))
+    pairs = [{"prompt": "Who?", "chosen": "I.", "rejected": "He."}] * 12
+    for name in ("pairs.jsonl", "pairs_test.jsonl"):
+        (home / name).write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     for name, seeds in (("squad.json", range(24)), ("squad_dev.json", range(24, 32))):
         (home / name).write_text(json.dumps({"version": "1.1", "data": [{"paragraphs": [*map(paragraph, seeds)]}]}))
+    for name, seeds in (("names.conll", range(30)), ("names_dev.conll", range(30, 40))):
+        sentences = [
+            [f"{word} {'B-ANIMAL' if word == 'cat' else 'O'}\n" for word in text(9, seed).split()] for seed in seeds
+        ]
+        (home / name).write_text("\n".join(map("".join, sentences)))
+    (home / "news" / "2026-11-24").mkdir(parents=True)
+    (home / "news" / "2026-11-24" / "paper.txt").write_text(text(2000, 3))
     (home / "pages").mkdir()
     for number in range(8):
         paragraphs = "".join(f"<p>{text(50, 100 * number + part)}</p>" for part in range(4))

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bigtrain.commands.tasks.base import Build, rows_of_a_part
+from bigtrain.commands.tasks.base import Build, check_metric, check_patience, check_plateau, rows_of_a_part
 from bigtrain.config import Loaded
 from bigtrain.data.loader import Loader
 from bigtrain.models.adapters import freeze
@@ -30,12 +30,16 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
         placement = Placement.join().configured(config.device, config.parallel)
         task = build(loaded, placement, None)
         freeze(task.model, config.train.freeze)
+        check_metric(config.train.metric, task.objective.metric_names)
         part, model, state = rows_of_a_part(task, config, placement), task.model, State()
         loader = Loader(task.rows, task.batch_rows, config.seed)
         plan = Plan(config.train, loader, config.schedule, state)
         micro = config.train.micro_batch_rows or choose_micro_batch(
-            model, part, task.seq_len, placement, compiled=config.device.compile
+            model, part, task.row_tokens, placement, compiled=config.device.compile
         )
+        evaluation = task.validation(micro)
+        check_patience(config.train, evaluation)
+        check_plateau(config.train, config.schedule, evaluation)
         steps = None if plan.total() == UNPLANNED else plan.total()
         tokens_per_step = round(task.batch_rows * task.rows.tokens_per_row)
         parameters, flops = n_parameters(model), training_flops(model, task.seq_len)
@@ -53,10 +57,12 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
             "train_tokens": round(len(task.rows) * task.rows.tokens_per_row),
             "tokens_per_step": tokens_per_step,
             "micro_batch_rows": micro,
+            "metric": config.train.metric if len(evaluation) else None,
+            "higher_is_better": config.train.metric in task.objective.higher_is_better,
             "steps": steps,
             "tokens": steps and steps * tokens_per_step,
             **(loader.epochs(steps) if steps else {"epochs": None}),
-            "memory_per_device_gb": round((state_bytes(model) + micro * task.seq_len * activations) / 1e9, 3),
+            "memory_per_device_gb": round((state_bytes(model) + micro * task.row_tokens * activations) / 1e9, 3),
             "free_memory_gb": round(free_bytes(placement) / 1e9, 3),
             "disk_needed_gb": round((config.train.keep_last + 2) * saved_bytes(model) / 1e9, 3),
             "free_disk_gb": round(shutil.disk_usage(where).free / 1e9, 3),

@@ -10,18 +10,21 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bigtrain import environment
-from bigtrain.commands.tasks.base import Measurement
+from bigtrain.commands.tasks.base import Measurement, refuse_unread
 from bigtrain.commands.tasks.classify import classify_measurement
 from bigtrain.commands.tasks.masked import masked_measurement
+from bigtrain.commands.tasks.preference import preference_measurement
 from bigtrain.commands.tasks.regress import regress_measurement
 from bigtrain.commands.tasks.sft import sft_measurement
 from bigtrain.commands.tasks.span import span_measurement
+from bigtrain.commands.tasks.tag import tag_measurement
 from bigtrain.commands.tasks.text import text_measurement
 from bigtrain.config import Loaded, to_yaml
 from bigtrain.errors import GateMissed, UserError
 from bigtrain.evaluation import gates
 from bigtrain.evaluation.evaluator import totals
 from bigtrain.evaluation.report import write_report
+from bigtrain.evaluation.schema import EvalsConfig
 from bigtrain.evaluation.task_report import write_predictions
 from bigtrain.models.base import n_parameters
 from bigtrain.models.encoder_schema import EncoderConfig
@@ -35,6 +38,19 @@ from bigtrain.storage import disk_full_is_an_error, write_json
 from bigtrain.tokenizer import Tokenizer
 from bigtrain.training.checkpoint import resolve
 
+# Keys that one kind of measurement reads, and why the others do not.
+_OF_ONE_KIND = {
+    "evals.stride": (text_measurement, "windows of a decoder's text move on by a stride; others do not overlap"),
+    "evals.alone_tokens": (masked_measurement, "tokens of a masked model's text are hidden; nothing is here"),
+    "evals.overlap": (span_measurement, "contexts of questions are read in windows that share tokens; nothing is here"),
+    "evals.max_answer_tokens": (span_measurement, "an answer is looked for in the context of a question; none is here"),
+    "data.words_field": (tag_measurement, "words with tags are those of a tagger"),
+    "data.tags_field": (tag_measurement, "words with tags are those of a tagger"),
+    "evals.reference": (preference_measurement, "rewards are those of pairs of answers, with evals=preference"),
+    "evals.beta": (preference_measurement, "rewards are those of pairs of answers, with evals=preference"),
+    "evals.max_new_tokens": (sft_measurement, "answers are written to conversations, with evals=answers"),
+}
+
 
 def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
     """Metrics, flat, with the gates that were missed under `missed` (with `dry_run`: what measuring would take)."""
@@ -44,10 +60,17 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
         raise UserError(f"data.sets.{name} with evaluate", "one set is measured at a time", "give data.path=DIR")
     placement = Placement.start(config.device)
     source, tokenizer = read_folder(resolve(Path(config.checkpoint)))
-    measurement = _measurement(source, config.evals.answers)(loaded, source, tokenizer, placement)
+    measure = _measurement(source, config.evals)
+    for key, (reader, rule) in _OF_ONE_KIND.items():
+        if measure is not reader:
+            asked = [f"evals.{name}=true" for name in ("answers", "pairs") if getattr(config.evals, name)]
+            refuse_unread(loaded, [key], (asked or [f"checkpoint= of {source.output}"])[0], rule)
+    measurement = measure(loaded, source, tokenizer, placement)
     bounds = gates.parse(config.gates, measurement.objective.metric_names)
     if dry_run:
         return _needs(source, measurement)
+    if measurement.before:
+        measurement.before()
     if config.output and placement.leads:
         _make_folder(Path(config.output))
     model = load_model(source.folder, device=placement.device)
@@ -81,17 +104,20 @@ def verdict(result: dict[str, Any]) -> None:
 
 
 def _measurement(
-    source: ModelFolder, answers: bool
+    source: ModelFolder, evals: EvalsConfig
 ) -> Callable[[Loaded, ModelFolder, Tokenizer, Placement], Measurement]:
     """What is measured of a model that gives this."""
-    if answers:
+    if evals.answers:
         return sft_measurement
+    if evals.pairs:
+        return preference_measurement
     if source.output.language:
         return masked_measurement if isinstance(source.config, EncoderConfig) else text_measurement
     return {
         OutputKind.label: classify_measurement,
         OutputKind.labels: classify_measurement,
         OutputKind.score: regress_measurement,
+        OutputKind.tags: tag_measurement,
         OutputKind.span: span_measurement,
     }[source.output.kind]
 
@@ -101,7 +127,7 @@ def _needs(source: ModelFolder, measurement: Measurement) -> dict[str, Any]:
     model = on_meta(source.config, source.output)
     batch = measurement.batches[0]["tokens"]
     flops = model.flops_per_token(batch.shape[1]) / 3
-    computed = len(measurement.batches) * batch.numel()
+    computed = len(measurement.batches) * batch.numel() + measurement.written
     return {"parameters": n_parameters(model), **measurement.size, "flops_per_token": flops, "flops": flops * computed}
 
 

@@ -66,15 +66,19 @@ def continued_text(loaded: Loaded, placement: Placement, folder: Path) -> Task:
 def _tasks() -> dict[str, Callable[[Loaded, Placement, Path], Task]]:
     """What to build, by the name of the objective."""
     from bigtrain.commands.tasks.classify import classify_task
+    from bigtrain.commands.tasks.preference import preference_task
     from bigtrain.commands.tasks.regress import regress_task
     from bigtrain.commands.tasks.sft import sft_task
     from bigtrain.commands.tasks.span import span_task
+    from bigtrain.commands.tasks.tag import tag_task
 
     return {
         "causal": continued_text,
         "masked": continued_text,
         "classify": classify_task,
         "regress": regress_task,
+        "tag": tag_task,
         "span": span_task,
         "sft": sft_task,
+        "preference": preference_task,
     }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bigtrain.training.plan import Plan, State
 
 
+SHOWN = "validation.html"  # in the best checkpoint: what the report shows of its evaluation
 MERGED = "merged"  # in the run folder: a model that opens without its adapter
 _ASKED_AFTER_SECONDS = 60  # asking transformers takes some; a shorter run is not worth them
 
@@ -115,6 +116,8 @@ class Saver:
                 counters=asdict(self.state),
                 identity=self.identity,
             )
+        else:
+            self._write_shown(saved)
         self.point_and_prune()
         self.record.step = self.state.step
         self.record.write("running")
@@ -138,6 +141,16 @@ class Saver:
             license=config.run.license,
         )
         save_model(folder, self.model, task.tokenizer, training=training, generation=self.generation)
+        self._write_shown(folder.parent)
+
+    def _write_shown(self, checkpoint: Path) -> None:
+        """What was said of the validation rows, where they have just found this checkpoint to be the best."""
+        from bigtrain.objectives.remembered import Remembered
+
+        task, state = self.task, self.state
+        best = state.best_step == state.step == state.evaluated_step
+        if best and task.sections and isinstance(task.objective, Remembered) and task.objective.sums:
+            storage.write_text(checkpoint / SHOWN, "\n".join(task.sections(task.objective.sums)))
 
     def write_merged(self) -> None:
         """The best checkpoint of the run, else the latest, with the adapter merged into its base's weights."""

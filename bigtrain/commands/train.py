@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain import config as configs
-from bigtrain.commands.record import MERGED, Record, Saver, continued, is_complete, merges, take_folder
+from bigtrain.commands.record import MERGED, SHOWN, Record, Saver, continued, is_complete, merges, take_folder
 from bigtrain.commands.tasks.base import (
     Build,
     Task,
@@ -24,7 +24,7 @@ from bigtrain.commands.tasks.base import (
     rows_of_a_part,
     settled,
 )
-from bigtrain.errors import BigtrainError, LostProcess
+from bigtrain.errors import BigtrainError, LostProcess, UserError
 from bigtrain.identity import check_identity, identity
 from bigtrain.log import log, to_file
 
@@ -41,6 +41,8 @@ _OF_TEXT = ("loss", "perplexity", "bits_per_byte", "token_accuracy", "masked_acc
 
 def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any]:
     """Train, and return the content of result.json."""
+    if (trials := loaded.plain["search"]["trials"]) is not None:
+        raise UserError(f"search.trials={trials}", "a search makes many runs, this is one", "add -m, or leave it out")
     if dry_run:
         from bigtrain.commands.dry_run import describe
 
@@ -59,6 +61,7 @@ def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any
                     raise
                 refused = error  # the others are waiting to be told
         from bigtrain.models.adapters import freeze
+        from bigtrain.objectives.remembered import Remembered
         from bigtrain.parallel.memory import require_memory
         from bigtrain.parallel.placement import Placement, lost_peers_are_an_error
         from bigtrain.training.checkpoint import newest
@@ -75,6 +78,8 @@ def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any
         with lost_peers_are_an_error(placement):
             start = placement.from_lead(newest(path / "checkpoints") if placement.leads else None)
             task = build(loaded, placement, start.model if start else None)
+            if task.sections:
+                task.objective = Remembered(task.objective)
             freeze(task.model, loaded.config.train.freeze)
             require_memory(task.model, placement)
             return _train(loaded, task, placement, path, record, start)
@@ -102,8 +107,7 @@ def _train(
 
     from bigtrain.data.loader import Loader
     from bigtrain.models.auto_tokenizer import warn_of_pitfall
-    from bigtrain.models.base import materialise, training_flops
-    from bigtrain.models.huggingface import materialise_from
+    from bigtrain.models.base import training_flops
     from bigtrain.models.huggingface_generation import inherited
     from bigtrain.parallel.apply import apply
     from bigtrain.parallel.hardware import peak_flops
@@ -131,10 +135,10 @@ def _train(
         log.info("already complete: %s", path)
         return dict(json.loads((path / "result.json").read_text(encoding="utf-8")))
 
-    if source := start.model if start else task.init_from:
-        model = materialise_from(source, task.model, placement.device, config.seed, tokenizer=task.tokenizer)
-    else:
-        model = materialise(task.model, placement.device, config.seed)
+    if task.before:
+        task.before(path, start is not None)
+    source = start.model if start else task.init_from
+    model = _with_weights(task, source, placement, config.seed)
     optimizer = config.optimizer.build(model)
     if config.train.layer_lr_decay:
         optimizer.set_ratios(layer_ratios(model, config.train.layer_lr_decay))
@@ -192,6 +196,16 @@ def _train(
     return _finish(loop, save, loaded, path, record)
 
 
+def _with_weights(task: Task, source: Path | None, placement: Placement, seed: int) -> Model:
+    """The task's model with the weights of a model folder, or random ones."""
+    from bigtrain.models.base import materialise
+    from bigtrain.models.huggingface import materialise_from
+
+    if source is None:
+        return materialise(task.model, placement.device, seed)
+    return materialise_from(source, task.model, placement.device, seed, tokenizer=task.tokenizer)
+
+
 def _finish(loop: Loop, save: Saver, loaded: configs.Loaded, path: Path, record: Record | None) -> dict[str, Any]:
     """Run the loop; however it ends, write the report, and at the end of the run the result."""
     from bigtrain.models.base import n_parameters, n_trained
@@ -226,7 +240,7 @@ def _summary(model: Model, task: Task, state: State, plan: Plan, placement: Plac
     processes = f" x {placement.world_size}" if placement.world_size > 1 else ""
     return (
         f"{begin}{n_parameters(model):,} parameters{some} on {placement.device}{processes}, "
-        f"{task.batch_rows} x {task.seq_len} tokens a step in micro-batches of {state.micro_batch_rows} rows, "
+        f"{task.batch_rows} x {task.row_tokens} tokens a step in micro-batches of {state.micro_batch_rows} rows, "
         f"{plan.describe()}"
     )
 
@@ -285,4 +299,18 @@ def _report(path: Path, loaded: configs.Loaded, result: dict[str, Any]) -> None:
         metrics=JsonLines(path / "metrics.jsonl").read(),
         samples=JsonLines(path / "samples.jsonl").read(),
         result=result,
+        sections=_shown(path / "checkpoints"),
     )
+
+
+def _shown(checkpoints: Path) -> list[str]:
+    """Sections of the report: what the best checkpoint said of the validation rows."""
+    from bigtrain.evaluation.page import section
+    from bigtrain.training.checkpoint import pointed
+
+    best = pointed(checkpoints, "best")
+    if best is None or not (best / SHOWN).is_file():
+        return []
+    step = int(best.name.removeprefix("step-"))
+    told = f"<p>What follows is of the validation rows, as the best checkpoint (step {step:,}) sees them.</p>"
+    return [section("Validation", told), (best / SHOWN).read_text(encoding="utf-8")]

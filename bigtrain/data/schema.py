@@ -215,8 +215,20 @@ class LabelsConfig:
 
 
 @dataclass
-class RowsConfig(LabelsConfig):
-    """Labelled rows for fine-tuning: csv or tsv with a header line, jsonl, json or parquet."""
+class TagsConfig:
+    """Where words and their tags stand (objective=tag, and taggers in evaluate)."""
+
+    words_field: str | None = option(
+        None, "list of words in a row, or column of text by its number; null: words or tokens, or the first column"
+    )
+    tags_field: str | None = option(
+        None, "list of tags in a row, or column of text by its number; null: tags or ner_tags, or the last column"
+    )
+
+
+@dataclass
+class RowsConfig(LabelsConfig, TagsConfig):
+    """Labelled rows for fine-tuning: csv or tsv with a header line, jsonl, json or parquet; tags also in columns."""
 
     train: str | None = option(None, "training rows: csv, tsv, jsonl, json or parquet")
     validation: str | None = option(

@@ -108,7 +108,7 @@ class FileTokenizerConfig(_TokenizerConfig):
     """A tokenizer that is there already: tokenizer.json, SentencePiece model, vocab.txt, vocab.json and merges.txt."""
 
     name: str = option("file", "the kind")
-    path: str | None = option(None, "the file, or a folder that holds one")
+    path: str | None = option(None, "the file, or a folder with one: also a run, a checkpoint, a prepared set")
 
     def check(self) -> None:
         """Rules between keys. Raises UserError."""

@@ -10,21 +10,22 @@ from typing import Any
 import numpy as np
 
 from bigtrain.evaluation.bars import histogram
-from bigtrain.evaluation.page import Number, cut, figures, section, table
+from bigtrain.evaluation.page import Number, cut, evenly, figures, section, table, text
 from bigtrain.evaluation.svg import Series, chart, heat_map
 from bigtrain.metrics.classification import calibration_error, per_class, reliability
 from bigtrain.storage import write_bytes
 
 MOST_DRAWN = 20  # labels: a picture of more cannot be read
-MOST_PAIRS, MOST_WRONG = 20, 20
+MOST_PAIRS, MOST_WRONG, MOST_ANSWERS = 20, 20, 12
 MOST_TEXT, MOST_NAME = 400, 200  # characters
+MOST_WORDS = 120  # of a sentence
 
 
-def labels_section(labels: Sequence[str], confusion: np.ndarray) -> str:
+def labels_section(labels: Sequence[str], confusion: np.ndarray, *, counted: str = "rows") -> str:
     """Precision, recall, F1 and support of each label, and what is taken for what.
 
-    confusion: (C, C) counts, truth by prediction. Up to 20 labels stand in their order, with the matrix as a picture;
-    of more the worst come first, below a table of the pairs that are confused most.
+    confusion: (C, C) counts, truth by prediction, of what `counted` names. Up to 20 labels stand in their order, with
+    the matrix as a picture; of more the worst come first, below a table of the pairs that are confused most.
     """
     measured = per_class(confusion)
     order = np.arange(len(labels))
@@ -32,14 +33,14 @@ def labels_section(labels: Sequence[str], confusion: np.ndarray) -> str:
         order = np.lexsort((order, measured["f1"]))
     scores = [[Number(f"{value:.3f}") for value in measured[name]] for name in ("precision", "recall", "f1")]
     rows = [(labels[i], *(values[i] for values in scores), int(measured["support"][i])) for i in order.tolist()]
-    content = table(("label", "precision", "recall", "F1", "rows"), rows)
+    content = table(("label", "precision", "recall", "F1", counted), rows)
     if len(labels) > MOST_DRAWN:
-        return section("Labels", _confused_pairs(labels, confusion) + content)
+        return section("Labels", _confused_pairs(labels, confusion, counted) + content)
     picture = heat_map("confusion", "Confusion matrix", labels, confusion)
     return section("Labels", figures([("Confusion matrix", picture, len(labels) > 6)]) + content)
 
 
-def _confused_pairs(labels: Sequence[str], confusion: np.ndarray) -> str:
+def _confused_pairs(labels: Sequence[str], confusion: np.ndarray, counted: str) -> str:
     wrong = np.where(np.eye(len(labels), dtype=bool), 0, confusion)
     most = np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS].tolist()
     pairs = [divmod(place, len(labels)) for place in most]
@@ -48,7 +49,7 @@ def _confused_pairs(labels: Sequence[str], confusion: np.ndarray) -> str:
         for i, j in pairs
         if wrong[i, j]
     ]
-    found = table(("truth", "prediction", "rows", "share of the truth"), rows)
+    found = table(("truth", "prediction", counted, "share of the truth"), rows)
     return f"<h3>Confused most</h3>{found}<h3>All labels</h3>" if found else ""
 
 
@@ -100,6 +101,65 @@ def _wrong(row: Mapping[str, Any]) -> str:
     said = f"<b>{cut(row['label'], MOST_NAME)}</b> taken for <b>{cut(row['predicted'], MOST_NAME)}</b>"
     where = f"{said}, confidence {row['confidence']:.3f}, {cut(row['where'], MOST_NAME)}"
     return f'<div class="example"><p class="where">{where}</p><pre>{cut(row["text"], MOST_TEXT)}</pre></div>'
+
+
+def wrong_tags_section(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The 20 sentences with the most wrong tags, each wrong word with its tag and what it was taken for.
+
+    rows: `words`, `tags`, `predicted` (lists) and `where` (file and line) each; right ones are left out.
+    """
+    counted = [(sum(a != b for a, b in zip(row["tags"], row["predicted"], strict=True)), row) for row in rows]
+    worst = sorted(((wrong, row) for wrong, row in counted if wrong), key=lambda pair: -pair[0])[:MOST_WRONG]
+    shown = "".join(_wrong_tags(wrong, row) for wrong, row in worst)
+    return section("Sentences with the most wrong tags", f'<div class="examples">{shown}</div>' if shown else "")
+
+
+def _wrong_tags(wrong: int, row: Mapping[str, Any]) -> str:
+    words = [
+        text(word) if tag == found else f"<b>{text(word)}</b> [{text(tag)} taken for {text(found)}]"
+        for word, tag, found in zip(row["words"], row["tags"], row["predicted"], strict=True)
+    ]
+    where = f"{wrong} of {len(words)} tags, {cut(row['where'], MOST_NAME)}"
+    more = " …" if len(words) > MOST_WORDS else ""
+    return f'<div class="example"><p class="where">{where}</p><pre>{" ".join(words[:MOST_WORDS])}{more}</pre></div>'
+
+
+def answers_section(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Up to 12 answers from the worst to the best by ROUGE-L: what was asked, wanted and written.
+
+    rows: `prompt`, `answer`, `generated`, `finished`, `chrf`, `rouge_l` and `where` (file and line) each.
+    """
+    examples = evenly(sorted(rows, key=lambda row: row["rouge_l"]), MOST_ANSWERS)
+    return section(
+        "Answers, from the worst to the best", f'<div class="examples">{"".join(map(_answer, examples))}</div>'
+    )
+
+
+def _answer(row: Mapping[str, Any]) -> str:
+    scores = f"ROUGE-L {row['rouge_l']:.3f}, chrF {row['chrf']:.1f}{'' if row['finished'] else ', without an end'}"
+    texts = (("prompt", row["prompt"]), ("answer of the data", row["answer"]), ("written", row["generated"]))
+    parts = "".join(f'<p class="where"><b>{name}</b></p><pre>{cut(said, MOST_TEXT)}</pre>' for name, said in texts)
+    return f'<div class="example"><p class="where">{scores}, {cut(row["where"], MOST_NAME)}</p>{parts}</div>'
+
+
+def preferences_section(rows: Iterable[Mapping[str, Any]]) -> str:
+    """The 20 pairs of which the worse answer has most reward above the better one.
+
+    rows: `prompt`, `chosen`, `rejected`, `reward_chosen`, `reward_rejected` and `where` (file and line) each.
+    """
+    wrong = [row for row in rows if row["reward_chosen"] < row["reward_rejected"]]
+    worst = sorted(wrong, key=lambda row: row["reward_chosen"] - row["reward_rejected"])[:MOST_WRONG]
+    title, shown = "Pairs whose rejected answer is preferred", "".join(map(_preference, worst))
+    return section(title, f'<div class="examples">{shown}</div>' if shown else "")
+
+
+def _preference(row: Mapping[str, Any]) -> str:
+    scores = f"margin {row['reward_chosen'] - row['reward_rejected']:.3f}"
+    parts = "".join(
+        f'<p class="where"><b>{name}</b></p><pre>{cut(row[name], MOST_TEXT)}</pre>'
+        for name in ("prompt", "chosen", "rejected")
+    )
+    return f'<div class="example"><p class="where">{scores}, {cut(row["where"], MOST_NAME)}</p>{parts}</div>'
 
 
 def write_predictions(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -15,7 +15,7 @@ def spans_of(tags: Sequence[str]) -> set[Span]:
 
     Tags are `O`, or B-, I-, E- or S- and a type: IOB1, IOB2 and BIOES alike. A tag goes on with a span if it is I- or
     E-, the one before it B- or I-, and both have one type; any other begins one. That is how the CoNLL-2000 script
-    conlleval reads also sequences that no scheme allows. Raises UserError for another tag.
+    conlleval reads also sequences that no scheme allows. M- is I-, as BMES has it. Raises UserError for another tag.
     """
     found, start, before = set(), 0, ("O", "")
     for number, tag in enumerate([*tags, "O"]):
@@ -51,9 +51,11 @@ def spans_per_type(
 
 def _parts(tag: str) -> tuple[str, str]:
     prefix, _, kind = tag.partition("-")
-    if prefix not in ("B", "I", "E", "S") and tag != "O":
-        raise UserError(f"the tag {tag}", "a span's tag is O, or B-, I-, E- or S- and a type", "rename the tags")
-    return prefix, kind
+    if prefix not in ("B", "I", "M", "E", "S") and tag != "O":
+        raise UserError(
+            f"the tag {tag}", "a span's tag is O, or B-, I-, E- or S- (M- for I-) and a type", "rename the tags"
+        )
+    return "I" if prefix == "M" else prefix, kind
 
 
 def _counts(predicted: Sequence[Sequence[str]], gold: Sequence[Sequence[str]]) -> dict[str, list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Literal
 from unicodedata import category
@@ -15,6 +15,13 @@ from bigtrain.errors import UserError
 _UNSPACED = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
+
+
+def mostly_chinese(texts: Iterable[str]) -> bool:
+    """Whether most characters of the texts are Chinese, blanks left out."""
+    text = "".join(texts)
+    n_chinese = sum("\u4e00" <= character <= "\u9fff" for character in text)
+    return 2 * n_chinese > sum(not character.isspace() for character in text)
 
 
 def rouge_l(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
@@ -45,6 +52,11 @@ def bleu(
 def chrf(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Corpus chrF2 as sacrebleu reports it, from 0 to 100. Raises UserError without the extra `metrics`."""
     return float(_sacrebleu().corpus_chrf(predictions, _streams(references)).score)
+
+
+def require_sacrebleu() -> None:
+    """Raises UserError without the extra `metrics`: to be known before there is anything to measure."""
+    _sacrebleu()
 
 
 def _words(text: str) -> list[str]:

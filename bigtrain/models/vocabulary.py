@@ -22,6 +22,11 @@ def resized(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
     return dataclasses.replace(config, vocab_size=padded(tokenizer.vocab_size))
 
 
+def starting_shape(config: ModelConfig, tokenizer: Tokenizer, *, resize: bool) -> ModelConfig:
+    """The shape of a model that starts from one of this shape; `resize`: with this tokenizer instead of its own."""
+    return resized(config, tokenizer) if resize else config
+
+
 @dataclass(frozen=True)
 class Moved:
     """Where the rows of a new embedding (V, D) come from."""
@@ -65,6 +70,11 @@ class Moved:
         fresh = before[self.known].mean(0) + noise
         kept = (self.sources >= 0).view(-1, *(1 for _ in before.shape[1:]))
         return torch.where(kept, before[self.sources.clamp(min=0)], fresh)
+
+
+def contains(tokenizer: Tokenizer, other: Tokenizer) -> bool:
+    """Whether a tokenizer knows every token of another one, by the same id."""
+    return _vocabulary(other).items() <= _vocabulary(tokenizer).items()
 
 
 def _vocabulary(tokenizer: Tokenizer) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -19,14 +19,19 @@ def summed_cross_entropy(model: Model, hidden: Tensor, targets: Tensor) -> Tenso
     return F.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
 
 
-def hidden_states(model: Model, batch: Batch, keys: Tensor | None = None) -> Tensor:
-    """(N, T, D) of rows that are padded on the right; no token sees the padding."""
+def hidden_states(model: Model, batch: Batch, keys: Tensor | None = None, *, first: bool = False) -> Tensor:
+    """(N, T, D) of rows that are padded on the right; no token sees the padding.
+
+    first: of an encoder only those of the first tokens, (N, 1, D).
+    """
     tokens, lengths = batch["tokens"], batch["lengths"]
     if model.causal:
         return cast("Tensor", model(tokens, keys=keys))
     padding = torch.arange(tokens.shape[1], device=tokens.device) >= lengths[:, None]
-    segments = {"segments": batch["segments"]} if "segments" in batch else {}
-    return cast("Tensor", model(tokens, documents=padding.int(), keys=keys, **segments))
+    more: dict[str, Any] = {"segments": batch["segments"]} if "segments" in batch else {}
+    if first:
+        more["n"] = 1
+    return cast("Tensor", model(tokens, documents=padding.int(), keys=keys, **more))
 
 
 def row_logits(model: Model, batch: Batch, keys: Tensor | None = None) -> Tensor:
@@ -34,7 +39,7 @@ def row_logits(model: Model, batch: Batch, keys: Tensor | None = None) -> Tensor
 
     From the hidden state of a row's last token, which has seen all others, or of an encoder's first.
     """
-    hidden = hidden_states(model, batch, keys)
+    hidden = hidden_states(model, batch, keys, first=True)
     if model.causal:
         rows = torch.arange(len(hidden), device=hidden.device)
         return model.logits(hidden[rows, batch["lengths"] - 1]).float()

@@ -58,11 +58,29 @@ class ClassifyConfig:
 
     def check(self) -> None:
         """Rules between keys. Raises UserError."""
-        if repeated := [label for label in self.labels if self.labels.count(label) > 1]:
-            raise UserError(f"objective.labels with {repeated[0]!r} twice", "labels differ", "name each once")
-        if len(self.labels) == 1:
-            rule = "a classifier tells two labels or more apart"
-            raise UserError(f"objective.labels={self.labels}", rule, "name all labels, or none")
+        _check_labels(self.labels)
+
+
+def _check_labels(labels: list[str]) -> None:
+    if repeated := [label for label in labels if labels.count(label) > 1]:
+        raise UserError(f"objective.labels with {repeated[0]!r} twice", "labels differ", "name each once")
+    if len(labels) == 1:
+        rule = "two labels or more are told apart"
+        raise UserError(f"objective.labels={labels}", rule, "name all labels, or none")
+
+
+@dataclass
+class TagConfig:
+    """A tag for each word of a sentence, such as names of people and places, or parts of speech."""
+
+    name: str = option("tag", "the objective")
+    labels: list[str] = option(
+        list, "the tags in the order of the model's outputs; empty: sorted, or those that the model has"
+    )
+
+    def check(self) -> None:
+        """Rules between keys. Raises UserError."""
+        _check_labels(self.labels)
 
 
 @dataclass
@@ -77,6 +95,30 @@ class SftConfig:
     """The answers of conversations, by their prompts: instructions, chats, translation, summaries."""
 
     name: str = option("sft", "the objective")
+    template: str = option(
+        "auto", "chat template: auto (the model's own, else plain), chatml, llama3, plain, or a file with Jinja"
+    )
+    eval_answers: int = option(
+        0, "validation conversations whose last answer the model writes at each evaluation: bleu and so on", at_least=0
+    )
+    max_new_tokens: int = option(128, "tokens of such an answer at most", at_least=1)
+
+    def check(self) -> None:
+        """Rules between keys. Raises UserError."""
+        if not self.eval_answers and self.max_new_tokens != SftConfig.max_new_tokens:
+            raise UserError(
+                f"objective.max_new_tokens={self.max_new_tokens} with objective.eval_answers=0",
+                "no answers are written",
+                "give objective.eval_answers=, or leave objective.max_new_tokens= out",
+            )
+
+
+@dataclass
+class PreferenceConfig:
+    """The better of two answers, by direct preference optimisation (Rafailov et al. 2023, arXiv 2305.18290)."""
+
+    name: str = option("preference", "the objective")
+    beta: float = option(0.1, "what log-ratios of the model and the one it starts from count in the rewards", above=0)
     template: str = option(
         "auto", "chat template: auto (the model's own, else plain), chatml, llama3, plain, or a file with Jinja"
     )

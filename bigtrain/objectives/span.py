@@ -19,6 +19,7 @@ from bigtrain.data.loader import Batch
 from bigtrain.data.tasks.contexts import ContextRows
 from bigtrain.data.tasks.questions import Question
 from bigtrain.metrics.answers import squad_scores
+from bigtrain.metrics.text import mostly_chinese
 from bigtrain.models.base import Model
 
 DEFAULT_THRESHOLD = 0.5  # of the probability that there is no answer
@@ -183,7 +184,5 @@ class Span:
 
 
 def is_chinese(questions: Sequence[Question]) -> bool:
-    """Whether most characters of the answers are Chinese, blanks left out: they are then compared as CMRC does."""
-    text = "".join(answer.text for question in questions for answer in question.answers)
-    n_chinese = sum("\u4e00" <= character <= "\u9fff" for character in text)
-    return 2 * n_chinese > sum(not character.isspace() for character in text)
+    """Whether answers are compared as CMRC does."""
+    return mostly_chinese(answer.text for question in questions for answer in question.answers)

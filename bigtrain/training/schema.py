@@ -84,6 +84,16 @@ class RunConfig:
     license: str | None = option(None, "licence of the model, such as apache-2.0, for its card (README.md)")
 
 
+@dataclass
+class SearchConfig:
+    """A search through what `-m` sweeps; `train.max_minutes` is the time of all its trials together."""
+
+    trials: int | None = option(
+        None, "with -m: this many runs, of values that the results so far suggest; null: all combinations", at_least=1
+    )
+    seed: int = option(0, "of the values that are tried", at_least=0)
+
+
 class ResumeMode(StrEnum):
     """What to do with a run folder that holds checkpoints."""
 

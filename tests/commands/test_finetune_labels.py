@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from encoders import encoder, wordpiece
-from harness import run_verb, text
+from harness import run_verb, task_sections, text
 
 from bigtrain.commands import finetune
 from bigtrain.config import load
@@ -64,6 +64,13 @@ def same(one: dict[str, Any], other: dict[str, Any], *names: str) -> None:
         assert one[f"best_{name}"] == pytest.approx(other[name], abs=1e-4), name
 
 
+def the_same_is_shown(home: Path, run: str) -> dict[str, str]:
+    """The report of the run holds what that of `evaluate` holds: the best checkpoint's rows, not the last one's."""
+    shown = task_sections(home / run / "report.html")
+    assert shown == task_sections(home / run / "measured" / "report.html")
+    return shown
+
+
 def test_one_label_with_a_pair(home: Path) -> None:
     more = ["objective.class_weights=balanced", "objective.label_smoothing=0.1", "train.metric=accuracy"]
     more += ["optimizer.lr=3e-3", "train.max_steps=80"]
@@ -79,6 +86,24 @@ def test_one_label_with_a_pair(home: Path) -> None:
     report = (home / "one" / "measured" / "report.html").read_text()
     assert "Confusion matrix" in report
     assert "Calibration" in report
+    shown = the_same_is_shown(home, "one")
+    wrong = ["Wrong with most confidence"] if found["accuracy"] < 1 else []
+    assert list(shown) == ["Labels", "Calibration", *wrong]
+    best = int(Path(done["best_checkpoint"]).parent.name.removeprefix("step-"))
+    assert f"checkpoint (step {best:,})" in (home / "one" / "report.html").read_text()
+
+
+def test_the_report_of_a_run_that_went_on_is_of_its_best_checkpoint(home: Path) -> None:
+    often = ["train.eval_every_steps=2", "train.metric=accuracy", "schedule=constant"]
+    run_verb("finetune", ["objective=classify", *words(home, "further", *often)])
+    shown, best = (
+        task_sections(home / "further" / "report.html"),
+        (home / "further" / "checkpoints" / "best").read_text(),
+    )
+    more = ["train.max_steps=34", "optimizer.lr=1", "resume.allow=[optimizer.lr]"]  # from here on it only gets worse
+    run_verb("finetune", [f"run.dir={home / 'further'}", *more])
+    assert (home / "further" / "checkpoints" / "best").read_text() == best
+    assert task_sections(home / "further" / "report.html") == shown
 
 
 def test_several_labels_keep_their_thresholds(home: Path) -> None:
@@ -90,6 +115,7 @@ def test_several_labels_keep_their_thresholds(home: Path) -> None:
     assert len(output.thresholds) == 4
     found = again(home, "several", "data.label_field=kinds")
     same(done, found, "macro_f1", "micro_f1", "subset_accuracy", "roc_auc")
+    assert list(the_same_is_shown(home, "several")) == ["Labels"]
     transformers = pytest.importorskip("transformers")
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -105,6 +131,7 @@ def test_scores(home: Path) -> None:
     assert done["best_spearman"] > 0.5
     found = again(home, "scores", "data.label_field=score")
     same(done, found, "mse", "mae", "pearson", "spearman", "r2")
+    assert list(the_same_is_shown(home, "scores")) == ["Largest errors"]
     assert predictions(home, "scores")[0].keys() == {"text", "where", "label", "predicted"}
 
 

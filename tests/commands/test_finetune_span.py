@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from encoders import encoder, wordpiece
-from harness import WORDS, bits, cli, run_verb
+from harness import WORDS, bits, cli, run_verb, task_sections
 
 from bigtrain.data.schema import WordsConfig
 from bigtrain.errors import UserError
@@ -126,6 +126,17 @@ def test_the_wrong_answers_are_in_the_report(learned: dict[str, Any], home: Path
     report = (folder / "report.html").read_text()
     assert "<b>cat</b> taken for <b>river</b>" in report
     assert "odd.jsonl:1, question &#x27;&lt;two&gt;&#x27;" in report
+
+
+def test_the_report_of_a_run_shows_what_evaluate_shows(home: Path) -> None:
+    run_verb("finetune", words(home, "bert", 2, "short", "train.metric=f1"))
+    run_verb(
+        "evaluate",
+        [f"checkpoint={home / 'short'}", f"data.files={home / 'dev.jsonl'}", *MEASURING, f"output={home / 'shown'}"],
+    )
+    shown = task_sections(home / "short" / "report.html")
+    assert list(shown) == ["Wrong with most confidence"]
+    assert shown == task_sections(home / "shown" / "report.html")
 
 
 def test_transformers_opens_it_with_the_same_logits(learned: dict[str, Any], home: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from bigtrain.evaluation.report import write_report
 from bigtrain.evaluation.svg import heat_map
 from bigtrain.evaluation.task_report import (
+    answers_section,
     calibration_section,
     labels_section,
     write_predictions,
@@ -151,6 +152,23 @@ def test_the_most_confident_errors_come_first():
     assert shown[0] == "a taken for b, confidence 0.990, x.csv:99text 99"
     assert [float(re.search(r"confidence (\S+),", one)[1]) for one in shown] == [i / 100 for i in range(99, 60, -2)]
     assert wrong_rows_section([row for row in rows if row["label"] == row["predicted"]]) == ""
+
+
+def answer(number, **changes):
+    texts = {"prompt": f"say {number}", "answer": f"wanted {number}", "generated": f"said {number}"}
+    return {**texts, "finished": number % 2, "chrf": number, "rouge_l": number / 40, "where": f"f:{number}", **changes}
+
+
+def test_answers_from_the_worst_to_the_best():
+    section = answers_section([answer(number) for number in reversed(range(40))])
+    examples = [one for one in parsed(section).iter("div") if one.get("class") == "example"]
+    heads = [one.find("p").text for one in examples]
+    assert len(heads) == 12
+    assert heads[0] == "ROUGE-L 0.000, chrF 0.0, without an end, f:0"
+    assert heads[-1] == "ROUGE-L 0.975, chrF 39.0, f:39"
+    assert [text.text for text in examples[-1].iter("pre")] == ["say 39", "wanted 39", "said 39"]
+    assert answers_section([answer(0, prompt=EVIL, generated=EVIL * 1000)]).count("&lt;script&gt;") > 1
+    assert "<script" not in answers_section([answer(0, prompt=EVIL, answer=EVIL, generated=EVIL, where=EVIL)])
 
 
 def test_a_report_with_all_of_it(tmp_path):

@@ -24,6 +24,8 @@ from bigtrain.metrics.text import bleu, chrf, rouge_l
         ("B-PER B-PER I-PER", {("PER", 0, 1), ("PER", 1, 3)}),
         ("S-PER B-LOC I-LOC E-LOC O", {("PER", 0, 1), ("LOC", 1, 4)}),
         ("S-PER S-PER", {("PER", 0, 1), ("PER", 1, 2)}),
+        ("B-PER M-PER M-PER E-PER S-PER", {("PER", 0, 4), ("PER", 4, 5)}),
+        ("B E S B M E O", {("", 0, 2), ("", 2, 3), ("", 3, 6)}),  # words without types
         # what no scheme allows, as conlleval reads it
         ("O I-PER I-PER", {("PER", 1, 3)}),
         ("B-PER I-LOC I-LOC", {("PER", 0, 1), ("LOC", 1, 3)}),

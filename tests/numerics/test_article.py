@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bigtrain.data.loader import Batch
 from bigtrain.objectives.classify import Classify
+from bigtrain.objectives.regress import Regress
 from bigtrain.training.schema import AdamConfig, SGDConfig
 
 INPUTS = torch.tensor([[1.0, 0.5, -1.0], [2.0, 1.0, 1.0]])
@@ -39,10 +40,13 @@ class Network(nn.Module):
         return self.head(hidden)
 
 
+BATCH: Batch = {"tokens": torch.arange(2)[:, None], "lengths": torch.ones(2, dtype=torch.long), "labels": TARGETS}
+
+
 def mean_squared_error(network: Network) -> Tensor:
-    """As every objective has it: a sum over the rows, divided by their number."""
-    predicted = network.logits(network(torch.arange(2)))[:, 0]
-    return (predicted - TARGETS).square().sum() / len(TARGETS)
+    """That of `objective=regress`, as the loop computes it: a sum over the rows, divided by their number."""
+    objective = Regress()
+    return objective(network, BATCH) / objective.weight(BATCH)  # type: ignore[arg-type]
 
 
 def test_forward_through_3_2_1() -> None:
@@ -53,6 +57,12 @@ def test_forward_through_3_2_1() -> None:
     torch.testing.assert_close(network.logits(network(torch.arange(2))), torch.tensor([[0.82], [1.05]]))
     # ((0.82 - 1)^2 + (1.05 - 0.5)^2) / 2 = (0.0324 + 0.3025) / 2
     assert mean_squared_error(network).item() == pytest.approx(0.16745, abs=1e-6)
+    # An evaluation says the same: it adds up squared errors, and keeps what was said of each row.
+    statistics = Regress().statistics(network, BATCH)  # type: ignore[arg-type]
+    sums = {name: value.detach().double().numpy() for name, value in statistics.items()}
+    assert sums["scores"].tolist() == pytest.approx([0.82, 1.05], abs=1e-6)
+    measured = Regress().metrics(sums)
+    assert (measured["loss"], measured["mse"]) == pytest.approx((0.16745, 0.16745), abs=1e-6)
 
 
 def test_backward_through_3_2_1() -> None:

@@ -162,3 +162,15 @@ def test_a_merge_of_another_vocabulary_is_a_clear_error(small: tuple[Tokenizer, 
         merges.write("zz qq\n")
     with pytest.raises(UserError, match="'zz qq'"):
         Tokenizer.load(folder)
+
+
+def test_a_run_and_a_checkpoint_hold_that_of_their_model(small: tuple[Tokenizer, Path], tmp_path: Path) -> None:
+    tokenizer, _ = small
+    for step in (5, 10):
+        (tmp_path / "run" / "checkpoints" / f"step-{step:08d}" / "model").mkdir(parents=True)
+    checkpoint = tmp_path / "run" / "checkpoints" / "step-00000005"
+    tokenizer.save(checkpoint / "model")
+    for place in (tmp_path / "run", checkpoint, checkpoint / "model"):
+        assert Tokenizer.load(place).hash == tokenizer.hash
+    with pytest.raises(UserError, match=r"no tokenizer\.json"):
+        Tokenizer.load(checkpoint.with_name("step-00000010"))

@@ -46,7 +46,16 @@ class Task:
     fingerprint: str | dict[str, Any]  # of the data, or of its parts by name
     seq_len: int
     batch_rows: int
+    lines: int = 1  # of `seq_len` tokens, that a row has
+    # What is to be known before the first step, once the run folder is there; and whether the run has checkpoints.
+    before: Callable[[Path, bool], None] | None = None
     examples: Callable[[], list[tuple[str, str]]] | None = None  # texts before and after, for --dry-run to show
+    sections: Callable[[dict[str, NDArray[Any]]], list[str]] | None = None  # of the report, of the sums of validation
+
+    @property
+    def row_tokens(self) -> int:
+        """Tokens that a row takes, padding among them."""
+        return self.lines * self.seq_len
 
 
 @dataclass
@@ -59,6 +68,8 @@ class Measurement:
     # Of the sums: what was predicted for each row, and sections of the report.
     predictions: Callable[[dict[str, NDArray[Any]]], Iterator[dict[str, Any]]] | None = None
     sections: Callable[[dict[str, NDArray[Any]]], list[str]] | None = None
+    before: Callable[[], None] | None = None  # what is to be known before the first batch
+    written: int = 0  # tokens that the model writes at most, each in a pass of its own
 
 
 # The last argument is the model folder of the checkpoint that the run continues from: it stands in for `init_from`,
@@ -129,7 +140,7 @@ def rows_of_a_part(task: Task, config: Any, placement: Placement) -> int:
         raise UserError(
             f"a global batch of {task.batch_rows} rows with {named}",
             "the batch is shared out in equal parts",
-            f"choose a batch of {whole} rows ({whole * task.seq_len} tokens)",
+            f"choose a batch of {whole} rows ({whole * task.row_tokens} tokens)",
         )
     rows, micro = task.batch_rows // parts, config.train.micro_batch_rows
     if micro and rows % micro:
@@ -197,8 +208,8 @@ def micro_batch(part_rows: int, model: Model, task: Task, config: Any, state: St
     if before and part_rows % before == 0:
         return before
     if config.parallel.reduction is Reduction.exact:
-        return choose_micro_batch_for_any(part_rows, task.seq_len)
-    return choose_micro_batch(model, part_rows, task.seq_len, placement, compiled=config.device.compile)
+        return choose_micro_batch_for_any(part_rows, task.row_tokens)
+    return choose_micro_batch(model, part_rows, task.row_tokens, placement, compiled=config.device.compile)
 
 
 def settled(plain: dict[str, Any], task: Task, placement: Placement) -> dict[str, Any]:

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bigtrain.commands.tasks.base import Measurement, Task
-from bigtrain.commands.tasks.label_report import OneLabel, SeveralLabels
+from bigtrain.commands.tasks.label_report import OneLabel, SeveralLabels, Sums
 from bigtrain.commands.tasks.labelled import MeasuredRows, labelled_task, measured_rows, read_parts
+from bigtrain.commands.tasks.rows import head_labels
 from bigtrain.config import Loaded
 from bigtrain.data.tasks.labels import label_flags, label_names, label_numbers, several_labels, sorted_labels
 from bigtrain.data.tasks.rows import Rows
-from bigtrain.errors import UserError
-from bigtrain.log import log
 from bigtrain.metrics.multi_label import DEFAULT_THRESHOLD
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, read_folder
 from bigtrain.models.output import Output, OutputKind
-from bigtrain.models.vocabulary import resized
+from bigtrain.models.vocabulary import starting_shape
 from bigtrain.objectives.classify import Classify, MultiLabel, balanced_positives, balanced_weights
 from bigtrain.objectives.schema import ClassWeights
 
@@ -45,17 +44,24 @@ def classify_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
         label_names(part, data.label_field, several=several, separator=data.label_separator) if part else []
         for part in parts
     ]
-    labels = _labels(config, source, sorted_labels([*names[0], *([] if data.validation else names[1])]), several)
+    kind = OutputKind.labels if several else OutputKind.label
+    labels = head_labels(config, source, kind, sorted_labels([*names[0], *([] if data.validation else names[1])]))
     number = label_flags if several else label_numbers
     found = [number(part, given, labels) if part else None for part, given in zip(parts, names, strict=True)]
     training, checked = found
     assert training is not None
-    shape = resized(source.config, tokenizer) if config.model.resize_vocab else source.config
-    kind = OutputKind.labels if several else OutputKind.label
+    shape = starting_shape(source.config, tokenizer, resize=config.model.resize_vocab)
     thresholds = source.output.thresholds if source.output.kind is kind else ()
     model = on_meta(shape, Output(kind, labels, thresholds))
     objective = (_multi_label if several else _single)(config, model, training, checked)
-    return labelled_task(loaded, placement, folder, tokenizer, model, objective, parts, (training, checked))
+
+    def sections(sums: Sums) -> list[str]:
+        files = [parts[1]] if parts[1] else []
+        if not several:
+            return OneLabel(labels, files).sections(sums)
+        return SeveralLabels(labels, np.array(model.output.thresholds), files).sections(sums)
+
+    return labelled_task(loaded, placement, folder, tokenizer, model, objective, parts, (training, checked), sections)
 
 
 def _several(config: FinetuneConfig, source: ModelFolder, rows: Rows) -> bool:
@@ -69,33 +75,6 @@ def _kinds(config: FinetuneConfig, source: ModelFolder, rows: Rows) -> Sequence[
     if _several(config, source, rows):
         return [0] * len(rows)
     return label_names(rows, config.data.label_field)
-
-
-def _labels(config: FinetuneConfig, source: ModelFolder, found: tuple[str, ...], several: bool) -> tuple[str, ...]:
-    """The labels in the order of the model's outputs. found: those of the rows."""
-    kind = OutputKind.labels if several else OutputKind.label
-    given, own = tuple(config.objective.labels), source.output.labels
-    if source.output.kind is kind:
-        # A classifier that learns on keeps the order of its labels: its head has a row for each.
-        if given and given != own:
-            raise UserError(
-                f"objective.labels=[{','.join(given)}] with a classifier of {', '.join(own)}",
-                "its outputs are those labels in that order; rows name theirs, so that the order does not matter",
-                "leave objective.labels out",
-            )
-        return own
-    if source.output.kind in (OutputKind.label, OutputKind.labels):
-        log.warning("%s is not what these rows ask for: its head is drawn anew", source.output)
-    labels = given or found
-    if len(labels) < (1 if several else 2):
-        raise UserError(
-            f"one label in {config.data.train}: {', '.join(labels)}"
-            if labels
-            else f"no label in any row of {config.data.train}",
-            "a classifier tells two labels or more apart",
-            "give more rows, or set data.label_field=",
-        )
-    return labels
 
 
 def _single(config: FinetuneConfig, model: Model, training: NDArray[Any], checked: NDArray[Any] | None) -> Classify:

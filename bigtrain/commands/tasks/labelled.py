@@ -99,8 +99,9 @@ def labelled_task(
     objective: Objective,
     parts: Parts,
     labels: tuple[NDArray[Any], NDArray[Any] | None],
+    sections: Callable[[dict[str, NDArray[Any]]], list[str]],
 ) -> Task:
-    """The task of learning (N, ...) labels of training rows, with validation rows and theirs."""
+    """The task of learning (N, ...) labels of training rows, with validation rows and theirs; see `Task.sections`."""
     config: FinetuneConfig = loaded.config
     (training, checked), augment = parts, config.data.augment
     seq_len = row_length(config.train, model)
@@ -142,6 +143,7 @@ def labelled_task(
         seq_len=seq_len,
         batch_rows=n_rows,
         examples=(lambda: augmenter.examples(training.texts)) if augmenter else None,
+        sections=sections,
     )
 
 

@@ -10,7 +10,6 @@ from bigtrain.commands.tasks.base import (
     Measurement,
     Task,
     batch_rows,
-    refuse_unread,
     row_length,
     window_length,
 )
@@ -96,7 +95,6 @@ def frame_of(config: ModelConfig, tokenizer: Tokenizer, given: str, seq_len: int
 def masked_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, placement: Placement) -> Measurement:
     """Windows with hidden tokens, and some of the tokens hidden one at a time."""
     config: EvaluateConfig = loaded.config
-    refuse_unread(loaded, ["evals.stride"], "checkpoint= of an encoder", "its windows do not overlap")
     _, split = measured_split(loaded, tokenizer, placement)
     tokens, seq_len = split.tokens[: config.evals.max_tokens], window_length(config, source)
     rows = config.evals.batch_rows or max(1, TOKENS_AT_ONCE // seq_len)

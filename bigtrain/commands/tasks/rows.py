@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bigtrain.commands.tasks.base import TOKENS_AT_ONCE, refuse_unread
 from bigtrain.config import Loaded
+from bigtrain.data.schema import TagsConfig
 from bigtrain.data.tasks.forms_schema import TrainFormsConfig
 from bigtrain.data.tasks.held_out import held_out
+from bigtrain.data.tasks.leaks import find_leaks
 from bigtrain.errors import UserError
 from bigtrain.log import log
+from bigtrain.models.output import OutputKind
 
 if TYPE_CHECKING:
     from bigtrain.models.huggingface import ModelFolder
@@ -24,7 +27,7 @@ T = TypeVar("T")
 
 _TEXT = ("data.files", "data.path", "data.builtin")
 _OF_TEXT = ("data.test_fraction", "data.split_by", "data.group_field", "data.sample", "data.format", "data.encoding")
-_UNREAD_IN_EVALUATION = ("data.path", "data.builtin", "data.split", "data.split_by", "evals.stride")
+_UNREAD_IN_EVALUATION = ("data.path", "data.builtin", "data.split", "data.split_by")
 
 
 def check_rows(loaded: Loaded) -> None:
@@ -34,11 +37,50 @@ def check_rows(loaded: Loaded) -> None:
     raw = [*_TEXT, *sorted(key for key in loaded.named if key.startswith(("data.sets.", "data.sources.")))]
     refuse_unread(loaded, raw, given, rule, "data.train= and data.validation=")
     refuse_unread(loaded, ["train.isolate_documents", *_OF_TEXT], given, rule)
-    if config.objective.name != "sft":
+    if config.objective.name not in ("sft", "preference"):
         of_answers = [f"data.{field.name}" for field in dataclasses.fields(TrainFormsConfig)]
-        refuse_unread(loaded, of_answers, given, "conversations are read with objective=sft")
+        refuse_unread(loaded, of_answers, given, "conversations are read with objective=sft or preference")
+    if config.objective.name != "tag":
+        of_tags = [f"data.{field.name}" for field in dataclasses.fields(TagsConfig)]
+        refuse_unread(loaded, of_tags, given, "words with tags are read with objective=tag")
     if not config.data.train:
         raise UserError(f"{given} without data.train=", "it learns from the rows of a file", "give data.train=FILE")
+
+
+def head_labels(
+    config: FinetuneConfig, source: ModelFolder, kind: OutputKind, found: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The labels in the order of the outputs of a head of this kind. found: those of the rows. Raises UserError."""
+    given, own = tuple(config.objective.labels), source.output.labels
+    if source.output.kind is kind:
+        # A model that learns on keeps the order of its labels: its head has a row for each.
+        if given and given != own:
+            raise UserError(
+                f"objective.labels=[{','.join(given)}] with {source.output}",
+                "its outputs are those labels in that order; rows name theirs, so that the order does not matter",
+                "leave objective.labels out",
+            )
+        return own
+    if not source.output.language:
+        log.warning("%s is not what these rows ask for: its head is drawn anew", source.output)
+    labels = given or found
+    if len(labels) < (1 if kind is OutputKind.labels else 2):
+        noun, key = ("tag", "data.tags_field") if kind is OutputKind.tags else ("label", "data.label_field")
+        raise UserError(
+            f"one {noun} in {config.data.train}: {', '.join(labels)}"
+            if labels
+            else f"no {noun} in any row of {config.data.train}",
+            f"two {noun}s or more are told apart",
+            f"give more rows, or set {key}=",
+        )
+    return labels
+
+
+def warn_of_leaks(training: Sequence[str], checked: Sequence[str], kind: str) -> None:
+    """Say how many validation texts are those of training as well. kind: what the log calls them."""
+    if checked and (leaks := find_leaks(training, checked)):
+        said = "%d of %d %s of validation are %s of training as well, %d word for word and %d nearly"
+        log.warning(said, leaks.exact + leaks.near, len(checked), kind, kind, leaks.exact, leaks.near)
 
 
 def validation_file(loaded: Loaded) -> str | None:

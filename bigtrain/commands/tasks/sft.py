@@ -6,46 +6,42 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bigtrain.commands.tasks.base import Measurement, Task, batch_rows, refuse_unread, row_length, window_length
-from bigtrain.commands.tasks.rows import apart, check_rows, fingerprint, measured_files, rows_at_once, validation_file
-from bigtrain.commands.tasks.text import check_samples, check_vocabulary
+from bigtrain.commands.tasks.answers import AnswersReport, answering
+from bigtrain.commands.tasks.base import Measurement, Task, batch_rows, window_length
+from bigtrain.commands.tasks.chats import Chatting, chatting, check_decoder, marked, refuse_labels
+from bigtrain.commands.tasks.rows import (
+    apart,
+    check_rows,
+    fingerprint,
+    measured_files,
+    rows_at_once,
+    validation_file,
+    warn_of_leaks,
+)
 from bigtrain.config import Loaded
 from bigtrain.data.tasks.conversations import Conversation, prompts_of, read_conversations
-from bigtrain.data.tasks.packed import PackedRows, fitted
+from bigtrain.data.tasks.packed import PackedBatches, PackedRows, fitted
 from bigtrain.errors import UserError
-from bigtrain.evaluation.evaluator import Part
+from bigtrain.evaluation.evaluator import Batches, Part
+from bigtrain.generation.answers import PROMPTS_AT_ONCE, Answers
 from bigtrain.generation.chat import Chat
 from bigtrain.log import log
-from bigtrain.models.encoder_schema import EncoderConfig
-from bigtrain.models.families import on_meta
-from bigtrain.models.huggingface import ModelFolder, read_folder
-from bigtrain.models.vocabulary import resized
+from bigtrain.models.huggingface import ModelFolder
+from bigtrain.models.huggingface_generation import ending_ids, inherited
 from bigtrain.objectives.causal import Causal
 from bigtrain.tokenizer import Tokenizer
-from bigtrain.tokenizer.chat import with_template
 
 if TYPE_CHECKING:
     from bigtrain.parallel.placement import Placement
     from bigtrain.schema import EvaluateConfig, FinetuneConfig
-
-_OF_LABELS = ("data.text_field", "data.pair_field", "data.label_field", "data.label_separator", "data.columns")
-_RULE = "conversations have fields of their own, see data.form="
 
 
 def sft_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     """The checkpoint's language model on the answers of conversations, packed into rows."""
     config: FinetuneConfig = loaded.config
     training, checked = _read_parts(loaded)
-    source, own = read_folder(folder, resize_vocab=config.model.resize_vocab)
-    _check_model(source, f"objective=sft with init_from={config.init_from}")
-    tokenizer = with_template(own, config.objective.template, grow=config.model.resize_vocab)
-    ending = Chat(tokenizer, str(folder)).end_of_answer()
-    tokenizer = Tokenizer(tokenizer.spec, {**tokenizer.config, "eos_token": ending})  # where `generate` stops
-    model = on_meta(resized(source.config, tokenizer) if config.model.resize_vocab else source.config)
-    check_vocabulary(model, tokenizer)
-    check_samples(config.train.sample_prompts, tokenizer, model.config.max_seq_len)
-    seq_len = row_length(config.train, model)
-    chat = Chat(tokenizer, str(folder))
+    found = chatting(loaded, folder)
+    chat, tokenizer, seq_len = found.chat, found.tokenizer, found.seq_len
     n_rows = batch_rows(config.train, seq_len)
     rows = _packed(training, chat, seq_len, tokenizer, config.seed, f"data.train={config.data.train}")
     validation = (
@@ -54,28 +50,55 @@ def sft_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     if placement.leads:
         log.info("%d conversations in %d rows, %.1f %% padding", len(training), len(rows), 100 * rows.padding)
         text, answers = chat.answers(training[0].messages, training[0].where)
-        log.info(
-            "the first as the model reads it (%s), answers in [[ ]]:\n%s", training[0].where, _marked(text, answers)
-        )
+        said = "the first as the model reads it (%s), answers in [[ ]]:\n%s"
+        log.info(said, training[0].where, marked(text, answers))
+        warn_of_leaks(prompts_of(training), prompts_of(checked), "prompts")
+    objective = _objective(config, checked, found, folder)
     return Task(
-        model=model,
+        model=found.model,
         init_from=folder,
-        objective=Causal(compile=config.device.compile),
+        objective=objective,
         rows=rows,
-        validation=lambda rows: [Part(validation.batches(rows))] if validation else [],
+        validation=lambda rows: [Part(_measured(objective, validation.batches(rows)))] if validation else [],
         tokenizer=tokenizer,
         fingerprint=fingerprint(*([one.messages for one in part] for part in (training, checked))),
         seq_len=seq_len,
         batch_rows=n_rows,
+        sections=AnswersReport(objective).sections if isinstance(objective, Answers) else None,
     )
+
+
+def _objective(config: FinetuneConfig, checked: Sequence[Conversation], found: Chatting, folder: Path) -> Causal:
+    """With `objective.eval_answers` the first so many validation conversations are answered at each evaluation."""
+    n_answers, compiled = config.objective.eval_answers, config.device.compile
+    if not n_answers:
+        return Causal(compile=compiled)
+    if not checked:
+        raise UserError(
+            f"objective.eval_answers={n_answers} without validation data",
+            "what is answered is the prompts of validation conversations",
+            "hold some out (data.validation_fraction=, data.validation=), or leave objective.eval_answers out",
+        )
+    return answering(
+        checked[:n_answers],
+        found.chat,
+        found.tokenizer,
+        found.model.config,
+        max_new_tokens=config.objective.max_new_tokens,
+        eos_ids=inherited(folder, found.tokenizer)["eos_token_id"],
+        compile=compiled,
+    )
+
+
+def _measured(objective: Causal, packed: PackedBatches) -> Batches:
+    return objective.batches(packed) if isinstance(objective, Answers) else packed
 
 
 def sft_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, placement: Placement) -> Measurement:
     """The answers of conversations in files, as in the run."""
     config: EvaluateConfig = loaded.config
-    refuse_unread(loaded, _OF_LABELS, "evals.answers=true", _RULE)
-    refuse_unread(loaded, ["evals.alone_tokens"], "evals.answers=true", "nothing is hidden in them")
-    _check_model(source, f"evals.answers=true with checkpoint={config.checkpoint}")
+    refuse_labels(loaded, "evals.answers=true")
+    check_decoder(source, f"evals.answers=true with checkpoint={config.checkpoint}")
     answers = Path(config.data.answers) if config.data.answers else None
     conversations: list[Conversation] = []
     for path in measured_files(loaded, source):
@@ -86,19 +109,16 @@ def sft_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, p
         raise UserError("evals.answers=true without data.files=", "there is something to measure", "name a file")
     seq_len = window_length(config, source)
     chat = Chat(tokenizer, config.checkpoint)
-    packed = _packed(conversations[: config.evals.max_tokens], chat, seq_len, tokenizer, 0, "data.files=")
-    batches = packed.batches(rows_at_once(config, seq_len))
-    return Measurement(Causal(), batches, {"rows": len(packed.conversations)})
-
-
-def _check_model(source: ModelFolder, given: str) -> None:
-    encoder = isinstance(source.config, EncoderConfig)
-    if encoder or not source.output.language:
-        raise UserError(
-            f"{given}, {'an encoder' if encoder else source.output}",
-            "answers are written by a language model that reads from left to right",
-            "name a decoder",
-        )
+    asked = conversations[: config.evals.max_tokens]
+    packed = _packed(asked, chat, seq_len, tokenizer, 0, "data.files=")
+    batches, size = packed.batches(rows_at_once(config, seq_len)), {"rows": len(packed.conversations)}
+    if not (most := config.evals.max_new_tokens):
+        return Measurement(Causal(), batches, size)
+    ends = ending_ids(source.folder)
+    objective = answering(asked, chat, tokenizer, source.config, max_new_tokens=most, eos_ids=ends)
+    report, size = AnswersReport(objective), {**size, "answers": len(asked)}
+    measured = objective.batches(batches, config.evals.batch_rows or PROMPTS_AT_ONCE)
+    return Measurement(objective, measured, size, report.predictions, report.sections, written=len(asked) * most)
 
 
 def _read_parts(loaded: Loaded) -> tuple[list[Conversation], list[Conversation]]:
@@ -106,9 +126,7 @@ def _read_parts(loaded: Loaded) -> tuple[list[Conversation], list[Conversation]]
     config: FinetuneConfig = loaded.config
     data = config.data
     check_rows(loaded)
-    refuse_unread(loaded, _OF_LABELS, "objective=sft", _RULE)
-    augment = sorted(key for key in loaded.named if key.startswith("data.augment."))
-    refuse_unread(loaded, augment, "objective=sft", "what the model is to write stays as it is")
+    refuse_labels(loaded, "objective=sft")
     assert data.train
     training = _read(loaded, data.train, data.train_answers)
     if path := validation_file(loaded):
@@ -138,10 +156,3 @@ def _packed(
             "give longer rows (train.seq_len=), or shorter conversations",
         )
     return PackedRows(fit.conversations, seq_len, pad_id=tokenizer.pad_id, seed=seed)
-
-
-def _marked(text: str, answers: Sequence[tuple[int, int]]) -> str:
-    """A text with its answers in [[ ]], 1,000 characters of it at most."""
-    for start, end in reversed(answers):
-        text = f"{text[:start]}[[{text[start:end]}]]{text[end:]}"
-    return text if len(text) <= 1000 else f"{text[:1000]} ..."

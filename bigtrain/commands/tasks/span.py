@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain.commands.tasks.base import Measurement, Task, batch_rows, refuse_unread, row_length, window_length
-from bigtrain.commands.tasks.rows import apart, check_rows, fingerprint, measured_files, rows_at_once, validation_file
+from bigtrain.commands.tasks.rows import (
+    apart,
+    check_rows,
+    fingerprint,
+    measured_files,
+    rows_at_once,
+    validation_file,
+    warn_of_leaks,
+)
 from bigtrain.config import Loaded
 from bigtrain.data.reading.sources import Problems
 from bigtrain.data.schema import LabelsConfig
 from bigtrain.data.tasks.contexts import ContextRows, decoder_frame, encoder_frame
 from bigtrain.data.tasks.forms_schema import MeasuredFormsConfig, TrainFormsConfig
-from bigtrain.data.tasks.leaks import find_leaks
 from bigtrain.data.tasks.questions import Question, read_questions
 from bigtrain.errors import UserError
 from bigtrain.evaluation.evaluator import Part
@@ -25,7 +32,7 @@ from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, read_folder
 from bigtrain.models.output import Output, OutputKind
-from bigtrain.models.vocabulary import resized
+from bigtrain.models.vocabulary import starting_shape
 from bigtrain.objectives.span import DEFAULT_THRESHOLD, Found, Span
 
 if TYPE_CHECKING:
@@ -47,7 +54,7 @@ def span_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     config: FinetuneConfig = loaded.config
     training, checked = _read_parts(loaded)
     source, tokenizer = read_folder(folder, resize_vocab=config.model.resize_vocab)
-    shape = resized(source.config, tokenizer) if config.model.resize_vocab else source.config
+    shape = starting_shape(source.config, tokenizer, resize=config.model.resize_vocab)
     thresholds = source.output.thresholds if source.output.kind is OutputKind.span else ()
     model = on_meta(shape, Output(OutputKind.span, thresholds=thresholds))
     seq_len, most = row_length(config.train, model), config.objective.max_answer_tokens
@@ -57,21 +64,29 @@ def span_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     validation = ContextRows(checked, tokenizer, **given, compiled=compiled, like=rows) if checked else None
     if placement.leads:
         _log(rows, most, n_rows, config.seed)
-        _warn_of_leaks(training, checked)
+        texts = [list(dict.fromkeys(question.context for question in part)) for part in (training, checked)]
+        warn_of_leaks(texts[0], texts[1], "contexts")
 
     def tuned(threshold: float) -> None:
         model.output = dataclasses.replace(model.output, thresholds=(threshold,))  # goes into the next checkpoint
 
+    objective = Span(validation, most, tuned=tuned)
+
+    def sections(sums: dict[str, NDArray[Any]]) -> list[str]:
+        threshold = model.output.thresholds[0] if objective.unanswerable else None
+        return _Report(objective, checked, threshold).sections(sums)
+
     return Task(
         model=model,
         init_from=folder,
-        objective=Span(validation, most, tuned=tuned),
+        objective=objective,
         rows=rows,
         validation=lambda rows: [Part(validation.batches(rows))] if validation else [],
         tokenizer=tokenizer,
         fingerprint=fingerprint(*(_content(questions) for questions in (training, checked))),
         seq_len=seq_len,
         batch_rows=n_rows,
+        sections=sections,
     )
 
 
@@ -137,13 +152,6 @@ def _log(rows: ContextRows, most: int, n_rows: int, seed: int) -> None:
         log.warning(said, beyond, most)
 
 
-def _warn_of_leaks(training: Sequence[Question], checked: Sequence[Question]) -> None:
-    texts = [list(dict.fromkeys(question.context for question in part)) for part in (training, checked)]
-    if texts[1] and (leaks := find_leaks(*texts)):
-        said = "%d of %d contexts of validation are contexts of training as well, %d word for word and %d nearly"
-        log.warning(said, leaks.exact + leaks.near, len(texts[1]), leaks.exact, leaks.near)
-
-
 def _content(questions: Sequence[Question]) -> list[Any]:
     return [(one.id, one.question, one.context, one.answers) for one in questions]
 
@@ -153,7 +161,6 @@ def span_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, 
     config: EvaluateConfig = loaded.config
     kind = f"checkpoint= of {source.output}"
     refuse_unread(loaded, _UNREAD, kind, "it reads fields of SQuAD's names")
-    refuse_unread(loaded, ["evals.alone_tokens"], kind, "nothing is hidden in its texts")
     questions = _read(config.data, measured_files(loaded, source))[: config.evals.max_tokens]
     given = _reading(source.config, tokenizer, window_length(config, source), config.evals.overlap)
     rows = ContextRows(questions, tokenizer, **given, compiled=config.device.compile)
@@ -161,7 +168,7 @@ def span_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, 
     threshold = source.output.thresholds[0] if source.output.thresholds else DEFAULT_THRESHOLD if unanswerable else None
     objective = Span(rows, config.evals.max_answer_tokens, threshold=threshold)
     batches = rows.batches(rows_at_once(config, int(rows.lengths.max())))
-    report = _Report(objective, questions)
+    report = _Report(objective, questions, threshold)
     size = {"questions": len(questions), "rows": len(rows)}
     return Measurement(objective, batches, size, report.predictions, report.sections)
 
@@ -169,13 +176,13 @@ def span_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, 
 class _Report:
     """What was answered to each question."""
 
-    def __init__(self, objective: Span, questions: Sequence[Question]) -> None:
-        self.objective, self.questions = objective, questions
+    def __init__(self, objective: Span, questions: Sequence[Question], threshold: float | None) -> None:
+        self.objective, self.questions, self.threshold = objective, questions, threshold
 
     def answered(self, sums: dict[str, NDArray[Any]]) -> Iterator[tuple[Question, str, Found]]:
         """Question, answer, and what it comes from."""
         found = self.objective.found(sums)
-        yield from zip(self.questions, self.objective.answers(found, self.objective.threshold), found, strict=True)
+        yield from zip(self.questions, self.objective.answers(found, self.threshold), found, strict=True)
 
     def predictions(self, sums: dict[str, NDArray[Any]]) -> Iterator[dict[str, Any]]:
         """score and null_score: logits of first and last token, of the best answer and of none."""

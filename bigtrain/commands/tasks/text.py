@@ -29,7 +29,7 @@ from bigtrain.evaluation.evaluator import Batches, Part
 from bigtrain.evaluation.windows import Windows
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, read_folder
-from bigtrain.models.vocabulary import resized
+from bigtrain.models.vocabulary import starting_shape
 from bigtrain.objectives.causal import Causal
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def continued_task(
     source, own = read_folder(folder, resize_vocab=resize)
     other = resize and bool(config.data.path or config.data.sets or not auto)
     data = placement.lead_first(lambda: prepared_sets(config.data, tokenizer_config, None if other else own))
-    shape = resized(source.config, data.tokenizer()) if resize else source.config
+    shape = starting_shape(source.config, data.tokenizer(), resize=resize)
     if not source.output.language:
         raise UserError(
             f"objective={config.objective.name} with init_from={config.init_from}, {source.output}",

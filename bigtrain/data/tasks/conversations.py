@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 from bigtrain.data.reading.files import readable, split_name
 from bigtrain.data.reading.lines import Part, lines
@@ -21,7 +22,9 @@ from bigtrain.data.tasks.forms_schema import FormsConfig
 from bigtrain.data.tasks.rows import records
 from bigtrain.errors import UserError
 
-_LISTS = ("conversations", "messages", "prompt")  # of a JSON object that is one row, not a list of rows
+T = TypeVar("T")
+
+LISTS = ("conversations", "messages", "prompt")  # of a JSON object that is one row, not a list of rows
 _UNKNOWN = (
     "; line-parallel text has any, with its answers in another file",
     "rename or convert the file, or name that of the answers",
@@ -47,14 +50,14 @@ def read_conversations(
     if answers_path is not None:
         return "lines (one file of prompts, one of answers)", list(_parallel(path, answers_path))
     found, fields = [], None
-    for line, row in records(path, _LISTS if split_name(str(path))[0] == ".json" else (), unknown=_UNKNOWN):
+    for line, row in records(path, LISTS if split_name(str(path))[0] == ".json" else (), unknown=_UNKNOWN):
         where = f"{path}:{line}"
         fields = fields or conversation_fields(config, row, where)
         check_fields(fields, row, where)
         messages = [*fields.prompt(row, where), *answer_of(fields, row, where)]
         check_turns(messages, where)
         found.append(Conversation(messages, where))
-    return str(fields), _some(found, path)
+    return str(fields), some(found, path)
 
 
 def _parallel(prompts: Path, answers: Path) -> Iterator[Conversation]:
@@ -85,7 +88,8 @@ def _lines(path: Path) -> Iterator[str]:
         yield text
 
 
-def _some(found: list[Conversation], path: Path) -> list[Conversation]:
+def some(found: list[T], path: Path) -> list[T]:
+    """The rows of a file. Raises UserError where it has none."""
     if not found:
         empty = not path.stat().st_size
         raise UserError(f"{path}: {'empty' if empty else 'no rows'}", "there is a row at least", "name another file")

@@ -4,6 +4,9 @@ alpaca     instruction, input, output; also system, and history as pairs (Taori 
 sharegpt   conversations: a list of {"from": "human" or "gpt", "value"}; also system
 messages   messages: a list of {"role", "content"}, as OpenAI's API takes them
 prompt     prompt, completion: texts, or lists of messages
+
+Pairs have `chosen` and `rejected` in the place of the answer: texts, messages, or whole conversations, which may stand
+alone (their common beginning is the prompt, as TRL's implicit prompts have it).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bigtrain.data.reading.fields import nearest
 from bigtrain.data.tasks.forms_schema import Form, FormsConfig
 from bigtrain.errors import UserError
 
@@ -21,6 +25,7 @@ Row = Mapping[str, Any]
 
 _ROLES = {"human": "user", "gpt": "assistant"} | {role: role for role in ("system", "user", "assistant")}
 _NAMES = (("role", "content"), ("from", "value"))  # of a message's fields
+PAIR = ("chosen", "rejected")
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,20 @@ def conversation_fields(config: FormsConfig, row: Row, where: str) -> Fields:
     return _chosen(known, config, row, where)
 
 
+def pair_fields(config: FormsConfig, row: Row, where: str) -> Fields:
+    """The same for rows that hold two answers."""
+    known = [
+        Fields(Form.alpaca, ("instruction", *PAIR), _alpaca),
+        Fields(Form.sharegpt, ("conversations", *PAIR), _listed("conversations")),
+        Fields(Form.prompt, (config.prompt_field, *PAIR), _prompt(config.prompt_field)),
+        Fields(Form.messages, ("messages", *PAIR), _listed("messages")),
+        Fields(Form.messages, PAIR, _system),
+    ]
+    if config.form is Form.messages and "messages" not in row:
+        known = known[-1:]
+    return _chosen(known, config, row, where)
+
+
 def _chosen(known: Sequence[Fields], config: FormsConfig, row: Row, where: str) -> Fields:
     form = config.settled_form()
     for fields in known:
@@ -62,10 +81,11 @@ def _chosen(known: Sequence[Fields], config: FormsConfig, row: Row, where: str) 
 def check_fields(fields: Fields, row: Row, where: str) -> None:
     """Raises UserError where a row lacks one."""
     if missing := [name for name in fields.names if name not in row]:
+        near = nearest(missing[0], row.keys() - {*fields.names})
         raise UserError(
             f"{where}: no field {missing[0]!r}",
             f"every row of the form {fields} has them; the fields here: {', '.join(row) or 'none'}",
-            "correct the row, or say the form: data.form=",
+            f"rename {near!r}, if that is meant" if near else "correct the row, or say the form: data.form=",
         )
 
 

@@ -21,7 +21,7 @@ class Form(StrEnum):
 
 @dataclass
 class FormsConfig:
-    """What the fields of conversations are called (objective=sft, and evals=answers)."""
+    """What the fields of conversations are called (objective=sft and preference, evals=answers and preference)."""
 
     form: Form = option(
         Form.auto, "form of conversations: alpaca, sharegpt, messages, prompt; auto: told by the first row's fields"

@@ -8,7 +8,7 @@ function of (seed, pass). A conversation sees nothing of its neighbours, so what
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -130,10 +130,20 @@ class PackedRows(Rows):
         return places
 
 
+class Planned(Protocol):
+    """Rows that can be had in the order in which they were planned."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, index: np.ndarray) -> Batch:
+        """The rows `index` (N,)."""
+        ...
+
+
 class PackedBatches(Sequence[Batch]):
     """All rows in batches, in their order."""
 
-    def __init__(self, rows: PackedRows, batch_rows: int) -> None:
+    def __init__(self, rows: Planned, batch_rows: int) -> None:
         self.rows, self.batch_rows = rows, batch_rows
 
     def __len__(self) -> int:

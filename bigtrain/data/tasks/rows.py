@@ -19,7 +19,7 @@ from bigtrain.errors import UserError
 JOINT = "\n\n"  # between the texts of a row
 _READERS = {".csv": read_csv, ".tsv": read_tsv, ".jsonl": read_jsonl, ".json": read_json, ".parquet": read_parquet}
 _TABLES = (".csv", ".tsv")
-_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?")
 
 
 @dataclass
@@ -125,7 +125,7 @@ def _filled(text: str, name: str, where: str) -> str:
 
 def _check_numbers(rows: Rows, names: list[str]) -> None:
     """Raises UserError where every text is a number: an id or a year was named by mistake."""
-    if len(rows) > 1 and all(_NUMBER.fullmatch(text.strip()) for text in rows.texts):
+    if len(rows) > 1 and all(NUMBER.fullmatch(text.strip()) for text in rows.texts):
         raise UserError(
             f"data.text_field={names[0]} in {rows.path}: all {len(rows)} texts are numbers, the first (line "
             f"{rows.lines[0]}) is {rows.texts[0].strip()}",

@@ -1,0 +1,69 @@
+"""Validation rows that stand in the training rows, word for word or nearly: every objective on rows says so."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from harness import text
+
+from bigtrain.commands import finetune
+from bigtrain.config import load
+from bigtrain.data.schema import BytesConfig
+from bigtrain.models.base import materialise
+from bigtrain.models.decoder import Decoder
+from bigtrain.models.huggingface import save_model
+from bigtrain.models.schema import Architecture, DecoderConfig
+from bigtrain.tokenizer import train
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model to start from."""
+    home = tmp_path_factory.mktemp("leaks")
+    (home / "base").mkdir()
+    tokenizer = train(BytesConfig(), [])
+    shape = DecoderConfig(architecture=Architecture.llama, dim=16, n_layers=1, n_heads=2, max_seq_len=1024)
+    model = Decoder.on_meta(shape.resolved(tokenizer.vocab_size))
+    save_model(home / "base", materialise(model, torch.device("cpu"), 1), tokenizer)
+    return home
+
+
+def row(objective: str, said: str, number: int) -> dict[str, Any]:
+    """A row of the objective's form whose text is `said`."""
+    words = said.split()
+    return {
+        "classify": {"text": said, "label": "ab"[number % 2]},
+        "regress": {"text": said, "label": number},
+        "tag": {"tokens": words, "ner_tags": ["B-X" if number % 2 else "O", *["O"] * (len(words) - 1)]},
+        "span": {
+            "id": str(number),
+            "question": "who?",
+            "context": said,
+            "answers": {"text": [words[0]], "answer_start": [0]},
+        },
+        "sft": {"prompt": said, "completion": f"answer {number}"},
+        "preference": {"prompt": said, "chosen": f"good {number}", "rejected": f"bad {number}"},
+    }[objective]
+
+
+@pytest.mark.parametrize("objective", ["classify", "regress", "tag", "span", "sft", "preference"])
+def test_leaks_are_reported(objective: str, home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    training = [" ".join(text(80, seed).split()) for seed in range(8)]
+    nearly = training[5].split()
+    nearly[40] = "otherwise"
+    checked = [training[2], " ".join(text(80, 99).split()), " ".join(nearly)]
+    for name, texts in (("train", training), ("dev", checked)):
+        rows = (json.dumps(row(objective, said, number)) + "\n" for number, said in enumerate(texts))
+        (home / f"{objective}-{name}.jsonl").write_text("".join(rows))
+    files = [
+        f"data.{key}={home / f'{objective}-{name}'}.jsonl" for key, name in (("train", "train"), ("validation", "dev"))
+    ]
+    words = [f"objective={objective}", f"init_from={home / 'base'}", *files, "train.max_steps=1", "train.batch_rows=2"]
+    with caplog.at_level(logging.WARNING, "bigtrain"):
+        finetune.run(load("finetune", [*words, "device=cpu"]), dry_run=True)
+    (warning,) = [record.getMessage() for record in caplog.records if "word for word" in record.getMessage()]
+    assert "2 of 3" in warning
+    assert "1 word for word and 1 nearly" in warning
