@@ -82,7 +82,8 @@ def test_special_tokens_of_the_users(config: TrainableTokenizerConfig, tmp_path:
     transformers = pytest.importorskip("transformers")
     other = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert other.convert_tokens_to_ids(["<|user|>", "<|bot|>"]) == ids
-    assert other("The <|user|> cat")["input_ids"] == tokenizer.encode("The <|user|> cat")
+    found = other("The <|user|> cat", add_special_tokens=False)["input_ids"]
+    assert found == tokenizer.encode("The <|user|> cat")
 
 
 def test_no_room_is_a_clear_error() -> None:
