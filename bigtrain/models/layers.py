@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 _SHORT = 512  # tokens up to which two products beat the flash kernel on a CPU in bf16, measured forward and backward
 _WORD = 0xFFFFFFFF
+_HALF = 0xFFFF
 _GOLDEN = 0x9E3779B1  # 2^32 / golden ratio: spreads consecutive numbers
 
 
@@ -115,7 +116,7 @@ def fold(keys: Tensor, number: int) -> Tensor:
 
 
 def keyed_dropout(x: Tensor, p: float, keys: Tensor, site: int) -> Tensor:
-    """Zero each element of x (B, T, D) with probability p and scale the others by 1 / (1 - p).
+    """Zero each element of x (B, T, D) with probability p, to 16 bits, and scale the others to keep the mean.
 
     The mask is a hash of (key of the row, site, t, d). No random state is read or moved: a sample has the same mask in
     any micro-batch, on any number of processes, eager or compiled, and when a step is repeated.
@@ -123,7 +124,9 @@ def keyed_dropout(x: Tensor, p: float, keys: Tensor, site: int) -> Tensor:
     _, n_tokens, width = x.shape
     tokens = torch.arange(n_tokens, device=x.device) * _GOLDEN
     rows = mix((fold(keys, site)[:, None] + tokens) & _WORD).int()  # (B, T)
-    columns = mix(torch.arange(width, device=x.device) * _GOLDEN & _WORD).int()  # (D,)
-    words = _mix_int32(rows[:, :, None] + columns) ^ -(2**31)  # in the order of the words without a sign
-    kept = words >= round(p * 2**32) - 2**31
-    return torch.where(kept, x * (1 / (1 - p)), 0.0)
+    columns = mix(torch.arange(-(-width // 2), device=x.device) * _GOLDEN & _WORD).int()  # (D / 2,)
+    words = _mix_int32(rows[:, :, None] + columns)  # each decides two elements, by its halves
+    halves = torch.cat([words & _HALF, words >> 16 & _HALF], -1)[..., :width]
+    dropped = min(round(p * (_HALF + 1)), _HALF)
+    kept = (halves >= dropped).view(torch.int8)  # which is cast, and multiplied, much faster than bool
+    return x * ((_HALF + 1) / (_HALF + 1 - dropped)) * kept.to(x.dtype)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bigtrain.environment import usable_cpus
 from bigtrain.errors import BigtrainError, LostProcess, UserError
+from bigtrain.parallel.allocator import keep_freed_memory
 from bigtrain.parallel.schema import DeviceConfig, DeviceKind, Fp32Matmul, ParallelConfig, Precision, Reduction
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class Placement:
         device = _device(config.kind, int(os.environ.get("LOCAL_RANK", 0)))
         fast = config.fp32_matmul is Fp32Matmul.fast
         if device.type == "cpu":
+            keep_freed_memory()
             torch.backends.mkldnn.matmul.fp32_precision = "bf16" if fast else "ieee"  # type: ignore[attr-defined]
         else:
             torch.set_float32_matmul_precision("high" if fast else "highest")

@@ -59,18 +59,21 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["decoder", "encoder", "gru"])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_learned_stopped_continued_and_measured(
-    kind: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kind: str, compiled: bool, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    device = [*FP32, f"device.compile={compiled}"]
+
     def run(code: int, *words: str) -> dict[str, Any]:
         assert main([*words, "--json", "-q"]) == code
         out = capsys.readouterr().out
         return json.loads(out) if out else {}
 
-    words = ["objective=classify", f"init_from={home / kind}", *FP32, "train.metric=accuracy", "train.max_steps=40"]
+    words = ["objective=classify", f"init_from={home / kind}", *device, "train.metric=accuracy", "train.max_steps=40"]
     words += [f"data.train={home / 'train.jsonl'}", f"data.validation={home / 'dev.jsonl'}", "train.batch_rows=16"]
     words += ["optimizer.lr=1e-2", "schedule.warmup_steps=3", "train.eval_every_steps=20", "train.save_every_steps=20"]
-    whole, parts, original = home / f"{kind}-whole", home / f"{kind}-parts", Loop._gradient
+    whole, parts, original = home / f"{kind}-{compiled}-whole", home / f"{kind}-{compiled}-parts", Loop._gradient
     done = run(0, "finetune", *words, f"run.dir={whole}")
     assert done["best_accuracy"] > 0.9  # always the most frequent label: about 0.4
 
@@ -88,8 +91,8 @@ def test_learned_stopped_continued_and_measured(
     assert bits(parts) == bits(whole)
 
     dev = f"data.files={home / 'dev.jsonl'}"
-    measured = run(0, "evaluate", f"checkpoint={parts}", dev, *FP32, f"output={home / kind / 'measured'}")
+    measured = run(0, "evaluate", f"checkpoint={parts}", dev, *device, f"output={home / kind / 'measured'}")
     for name in ("accuracy", "macro_f1", "balanced_accuracy", "mcc"):
         assert measured[name] == done[f"best_{name}"], name
     assert measured["loss"] == pytest.approx(done["best_val_loss"], rel=1e-5)
-    assert run(3, "evaluate", f"checkpoint={parts}", dev, *FP32, "gates.accuracy=>1")["missed"]
+    assert run(3, "evaluate", f"checkpoint={parts}", dev, *device, "gates.accuracy=>1")["missed"]

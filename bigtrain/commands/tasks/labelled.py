@@ -116,14 +116,12 @@ def labelled_task(
         labels[0],
         tokenizer.pad_id,
         batch_rows=n_rows,
-        compiled=config.device.compile,
         drawn=AugmentedTexts(augmenter, encoder, training.texts, training.pairs) if augmenter else None,
         longest=seq_len,
     )
     validation = None
     if checked is not None and labels[1] is not None:
-        encoded = encode(encoder, checked.texts, checked.pairs)
-        validation = LabelledRows(encoded, labels[1], tokenizer.pad_id, compiled=config.device.compile, like=rows)
+        validation = LabelledRows(encode(encoder, checked.texts, checked.pairs), labels[1], tokenizer.pad_id)
     if placement.leads:
         log.info(
             "%.1f %% of the tokens are padding in batches of %d rows", 100 * rows.padding(config.seed, n_rows), n_rows
@@ -180,6 +178,6 @@ class MeasuredRows:
         seq_len, paired = window_length(config, source), config.data.pair_field is not None
         encoder = row_encoder(source.config, tokenizer, f"evals.seq_len={seq_len}", seq_len, paired=paired)
         texts, pairs = [text for rows in files for text in rows.texts], [text for rows in files for text in rows.pairs]
-        rows = LabelledRows(encode(encoder, texts, pairs), labels, tokenizer.pad_id, compiled=config.device.compile)
+        rows = LabelledRows(encode(encoder, texts, pairs), labels, tokenizer.pad_id)
         self.batches = rows.batches(rows_at_once(config, int(rows.lengths.max())))
         self.size = {"rows": len(rows)}

@@ -58,10 +58,10 @@ def span_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     thresholds = source.output.thresholds if source.output.kind is OutputKind.span else ()
     model = on_meta(shape, Output(OutputKind.span, thresholds=thresholds))
     seq_len, most = row_length(config.train, model), config.objective.max_answer_tokens
-    n_rows, compiled = batch_rows(config.train, seq_len), config.device.compile
+    n_rows = batch_rows(config.train, seq_len)
     given = _reading(model.config, tokenizer, seq_len, config.objective.overlap)
-    rows = ContextRows(training, tokenizer, **given, batch_rows=n_rows, compiled=compiled)
-    validation = ContextRows(checked, tokenizer, **given, compiled=compiled, like=rows) if checked else None
+    rows = ContextRows(training, tokenizer, **given, batch_rows=n_rows)
+    validation = ContextRows(checked, tokenizer, **given) if checked else None
     if placement.leads:
         _log(rows, most, n_rows, config.seed)
         texts = [list(dict.fromkeys(question.context for question in part)) for part in (training, checked)]
@@ -163,7 +163,7 @@ def span_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, 
     refuse_unread(loaded, _UNREAD, kind, "it reads fields of SQuAD's names")
     questions = _read(config.data, measured_files(loaded, source))[: config.evals.max_tokens]
     given = _reading(source.config, tokenizer, window_length(config, source), config.evals.overlap)
-    rows = ContextRows(questions, tokenizer, **given, compiled=config.device.compile)
+    rows = ContextRows(questions, tokenizer, **given)
     unanswerable = not all(question.answers for question in questions)
     threshold = source.output.thresholds[0] if source.output.thresholds else DEFAULT_THRESHOLD if unanswerable else None
     objective = Span(rows, config.evals.max_answer_tokens, threshold=threshold)

@@ -54,12 +54,10 @@ def tag_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     shape = starting_shape(source.config, tokenizer, resize=config.model.resize_vocab)
     model = on_meta(shape, Output(OutputKind.tags, labels))
     seq_len = row_length(config.train, model)
-    n_rows, compiled = batch_rows(config.train, seq_len), config.device.compile
+    n_rows = batch_rows(config.train, seq_len)
     frame = frame_of(model.config, tokenizer, f"train.seq_len={seq_len}", seq_len)
-    rows = TaggedRows(training, tokenizer, labels, seq_len, frame, batch_rows=n_rows, compiled=compiled)
-    validation = (
-        TaggedRows(checked, tokenizer, labels, seq_len, frame, compiled=compiled, like=rows) if checked else None
-    )
+    rows = TaggedRows(training, tokenizer, labels, seq_len, frame, batch_rows=n_rows)
+    validation = TaggedRows(checked, tokenizer, labels, seq_len, frame) if checked else None
     if placement.leads:
         said = "%d sentences in %d rows; %.1f %% of the tokens are padding in batches of %d rows"
         log.info(said, len(training), len(rows), 100 * rows.padding(config.seed, n_rows), n_rows)
@@ -118,7 +116,7 @@ def tag_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, p
     ][: config.evals.max_tokens]
     seq_len = window_length(config, source)
     frame = frame_of(source.config, tokenizer, f"evals.seq_len={seq_len}", seq_len)
-    rows = TaggedRows(sentences, tokenizer, labels, seq_len, frame, compiled=config.device.compile)
+    rows = TaggedRows(sentences, tokenizer, labels, seq_len, frame)
     _say_cut(rows, seq_len)
     report = TagReport(objective := Tag(labels, rows))
     size = {"sentences": len(sentences), "words": len(rows.tags)}

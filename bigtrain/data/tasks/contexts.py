@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from bigtrain.data.loader import Batch
 from bigtrain.data.tasks.encoding import PairFrame
-from bigtrain.data.tasks.labelled import N_WIDTHS
 from bigtrain.data.tasks.questions import Question
 from bigtrain.data.tasks.ragged import RaggedRows
 from bigtrain.errors import UserError
@@ -69,8 +68,7 @@ class ContextRows(RaggedRows):
     leaves no room for more. The first of a question's answers is the one to be learned. A row without all of it is one
     without an answer, as in transformers' run_qa example.
 
-    null_last: whether the row's last token stands for no answer, else its first. compiled: batches of few widths; like:
-    the training rows, whose widths a compiled model knows.
+    null_last: whether the row's last token stands for no answer, else its first.
 
     Raises UserError, with file and id, for a question that leaves no room for its context, and for an answer of which
     the tokenizer leaves nothing.
@@ -87,8 +85,6 @@ class ContextRows(RaggedRows):
         null_last: bool = False,
         segments: bool = True,  # whether the model has more than one
         batch_rows: int = 1,  # of the global batch of training
-        compiled: bool = False,
-        like: ContextRows | None = None,
     ) -> None:
         self.questions, self.frame, self.pad_id = questions, frame, tokenizer.pad_id
         self.null_last, self.segments = null_last, segments
@@ -103,9 +99,7 @@ class ContextRows(RaggedRows):
         self.question_of: Ints = np.array([window.question for window in self._windows], np.int64)
         lengths = np.array([self._begin(window) + window.stop - window.start for window in self._windows])
         lengths += len(frame.after)
-        super().__init__(lengths, batch_rows, n_widths=N_WIDTHS if compiled and like is None else None)
-        if compiled and like is not None:
-            self.widths = np.union1d(like.widths, [lengths.max()])
+        super().__init__(lengths, batch_rows)
 
     def _begin(self, window: _Window) -> int:
         """Where the context begins in the row."""

@@ -13,8 +13,6 @@ from bigtrain.data.tasks.encoding import Encoded, RowEncoder
 from bigtrain.data.tasks.ragged import MOST_WIDTHS, RaggedRows, few_widths
 from bigtrain.log import log
 
-N_WIDTHS = 8  # of the batches of a compiled model
-
 Drawn = Callable[[Sequence[int], Sequence[int]], list[Encoded]]  # rows and their passes, as training sees them
 
 
@@ -28,18 +26,13 @@ class LabelledRows(RaggedRows):
         pad_id: int,
         *,
         batch_rows: int = 1,  # of the global batch of training
-        compiled: bool = False,
-        like: LabelledRows | None = None,  # the training rows, whose widths a compiled model knows
         drawn: Drawn | None = None,  # augmented rows: of other lengths than `encoded`, up to `longest`
         longest: int = 0,
     ) -> None:
         lengths = np.array([len(row.ids) for row in encoded])
-        super().__init__(lengths, batch_rows, n_widths=N_WIDTHS if compiled and like is None else None)
-        if compiled and like is not None:
-            self.widths = np.union1d(like.widths, [lengths.max()])
+        super().__init__(lengths, batch_rows)
         if drawn:
-            more = few_widths(np.arange(1, longest + 1), 1 if compiled else MOST_WIDTHS)
-            self.widths = np.union1d(self.widths, more)
+            self.widths = few_widths(np.arange(1, longest + 1), MOST_WIDTHS)
         self.encoded, self.pad_id, self.drawn = encoded, pad_id, drawn
         self.labels = np.asarray(labels)
 

@@ -88,13 +88,12 @@ def few_widths(lengths: Ints, n: int) -> Ints:
 class RaggedRows(Rows):
     """Base of rows of unequal length: their order, and their padding.
 
-    lengths: (N,) tokens of each row. batch_rows: those of the global batch. n_widths: how many widths batches may have;
-    fewer for a compiled model, which is compiled for each.
+    lengths: (N,) tokens of each row. batch_rows: those of the global batch.
     """
 
-    def __init__(self, lengths: Ints, batch_rows: int, *, n_widths: int | None = None) -> None:
+    def __init__(self, lengths: Ints, batch_rows: int) -> None:
         self.lengths, self.batch_rows = np.asarray(lengths, np.int64), batch_rows
-        self.widths = few_widths(self.lengths, n_widths or MOST_WIDTHS)
+        self.widths = few_widths(self.lengths, MOST_WIDTHS)
         self._orders: dict[tuple[int, int], Ints] = {}
 
     @property

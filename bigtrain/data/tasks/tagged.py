@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from bigtrain.data.cleaning.characters import UNSPACED
 from bigtrain.data.frame import Frame
 from bigtrain.data.loader import IGNORED, Batch
-from bigtrain.data.tasks.labelled import N_WIDTHS
 from bigtrain.data.tasks.labels import unknown_label
 from bigtrain.data.tasks.ragged import RaggedRows
 from bigtrain.data.tasks.sentences import Sentence
@@ -95,9 +94,8 @@ class _Row(NamedTuple):
 class TaggedRows(RaggedRows):
     """Sentences in rows of `seq_len` tokens at most. One that is longer goes on in the next row: no word is lost.
 
-    Of a word that is longer than a row the end is. labels: the tags in the order of the model's outputs. compiled:
-    batches of few widths; like: the training rows, whose widths a compiled model knows. Raises UserError, with file and
-    line, for a tag that is not among the labels, and for a word without tokens.
+    Of a word that is longer than a row the end is. labels: the tags in the order of the model's outputs. Raises
+    UserError, with file and line, for a tag that is not among the labels, and for a word without tokens.
     """
 
     def __init__(
@@ -109,8 +107,6 @@ class TaggedRows(RaggedRows):
         frame: Frame,
         *,
         batch_rows: int = 1,  # of the global batch of training
-        compiled: bool = False,
-        like: TaggedRows | None = None,
     ) -> None:
         self.sentences, self.labels, self.frame, self.pad_id = sentences, labels, frame, tokenizer.pad_id
         place_of = {label: place for place, label in enumerate(labels)}
@@ -125,9 +121,7 @@ class TaggedRows(RaggedRows):
             self.n_cut += len(self._rows) > n_before + 1
         self.n_words = np.array([len(row.tags) for row in self._rows])  # of each row
         lengths = np.array([len(row.ids) for row in self._rows])
-        super().__init__(lengths, batch_rows, n_widths=N_WIDTHS if compiled and like is None else None)
-        if compiled and like is not None:
-            self.widths = np.union1d(like.widths, [lengths.max()])
+        super().__init__(lengths, batch_rows)
 
     def _pieces(self, words: Sequence[WordTokens], tags: Ints, room: int) -> Iterator[_Row]:
         """As many words in a row as it holds."""

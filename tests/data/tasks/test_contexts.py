@@ -157,17 +157,6 @@ def test_little_is_padding_and_a_batch_is_a_function_of_its_rows(test_data: Path
         assert (other[:length] if name in ("tokens", "segments") else other).tolist() == values[0].tolist(), name
 
 
-def test_a_compiled_model_sees_few_widths(trained: dict) -> None:
-    draw, tokenizer = random.Random(4), trained["words"]
-    given = [asked(text(draw.randrange(5, 60), seed), id_=f"q{seed}") for seed in range(200)]
-    frame = decoder_frame(tokenizer)
-    rows = ContextRows(given, tokenizer, 99, frame, overlap=0, compiled=True, batch_rows=4)
-    validation = ContextRows(given[:30], tokenizer, 99, frame, overlap=0, compiled=True, like=rows)
-    seen = {batch["tokens"].shape[1] for part in (rows, validation) for batch in part.batches(3)}
-    assert len(seen) <= 8
-    assert seen <= set(rows.widths.tolist())
-
-
 @pytest.mark.parametrize(
     ("context", "answers", "question", "problem"),
     [

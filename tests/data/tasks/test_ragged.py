@@ -140,18 +140,6 @@ def test_widths_of_long_rows_are_never_above_the_longest() -> None:
     assert widths[np.searchsorted(widths, lengths)].sum() < 1.05 * lengths.sum()
 
 
-@pytest.mark.parametrize("batch_rows", [16, 32])
-@pytest.mark.parametrize(("median", "sigma", "n_widths"), [(20, 0.2, 20), (50, 0.35, 20), (25, 0.4, 20), (40, 0.6, 40)])
-def test_padding_with_few_widths(median: int, sigma: float, n_widths: int, batch_rows: int) -> None:
-    """Widths of 20 do for titles, sentences and news; the more unlike the lengths are, the more it takes."""
-    rows = Texts(log_normal(median, sigma), batch_rows, n_widths=n_widths)
-    assert rows.padding(7, batch_rows) < 0.05
-    loader = Loader(rows, batch_rows, seed=7)
-    seen = {loader.batch(step, 0, batch_rows)["tokens"].shape[1] for step in range(5000 // batch_rows)}
-    assert seen <= set(rows.widths.tolist())
-    assert len(rows.widths) == n_widths
-
-
 def test_batches_of_any_rows_have_no_more_than_some_dozens_of_widths() -> None:
     rows = Texts(log_normal(120, 0.6), 32)
     assert len(np.unique(rows.lengths)) > 300
@@ -167,4 +155,3 @@ def test_tokens_of_a_row_leave_padding_out() -> None:
     assert (len(rows), rows.tokens_per_row) == (3, 5.0)
     padded = rows.padded([np.array([1, 2]), np.array([3, 4, 5, 6])], 0)
     assert padded.tolist() == [[1, 2, 0, 0], [3, 4, 5, 6]]
-    assert Texts(np.array([2, 4, 9]), 2, n_widths=2).padded([np.array([1, 2])], 0).shape in {(1, 2), (1, 4)}
