@@ -70,7 +70,7 @@ def hf(folder: Path, dtype: torch.dtype, batch: int) -> Callable[[Rows, int], Ro
 
 
 def bigtrain(folder: Path, dtype: torch.dtype, batch: int, tokenizer: Tokenizer) -> Callable[[Rows, int], Rows]:
-    model = pack(load_model(folder), dtype)
+    model = pack(load_model(folder), dtype, one_row=batch == 1)
 
     def run(prompts: Rows, new: int) -> Rows:
         writing = Writing(new, Sampling(temperature=0), batch_size=batch)

@@ -51,8 +51,11 @@ class Writer:
     @functools.cached_property
     def model(self) -> Model:
         """The model, packed to generate."""
-        bf16 = self.config.device.precision is Precision.bf16
-        return pack(load_model(self.source.folder, device=self.device), torch.bfloat16 if bf16 else torch.float32)
+        config = self.config
+        dtype = torch.bfloat16 if config.device.precision is Precision.bf16 else torch.float32
+        one_text = config.batch_size == 1 or (config.prompts is None and config.n == 1)
+        one_row = one_text and config.beams == 1 and not config.choices
+        return pack(load_model(self.source.folder, device=self.device), dtype, one_row=one_row)
 
     def results(
         self, prompts: Sequence[Prompt], *, on_text: Callable[[str], None] | None = None

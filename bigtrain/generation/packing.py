@@ -14,7 +14,8 @@ from bigtrain.models.decoder import MLP, Attention, Decoder
 
 Pair = tuple[Tensor, Tensor | None]  # weight (out, in) and bias (out)
 _ROWS = 16  # the layout for so many is the fastest, or nearly, for 1 to 256 of them
-_ALONE = 4  # one row is multiplied as so many: the kernel for one reads the weights a fifth slower
+_ALONE = 4  # one row is multiplied as so many in fp32: the kernel for one reads the weights a fifth slower
+_STRIP = 128  # columns of a sum of rows that the kernel keeps in registers
 
 
 class Packed(nn.Module):
@@ -45,7 +46,7 @@ class Packed(nn.Module):
         x = x.to(self.dtype)
         if not self.reordered:
             return F.linear(x, self.weight, self.bias)
-        alone = x.numel() == x.shape[-1] and x.dim() > 1
+        alone = self.dtype == torch.float32 and x.numel() == x.shape[-1] and x.dim() > 1
         rows = x.expand(_ALONE, *x.shape[1:]) if alone else x
         out: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, then, [], how)
         return out[:1] if alone else out
@@ -55,6 +56,33 @@ def _can_reorder(weight: Tensor) -> bool:
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     return weight.dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+class Summed(nn.Module):
+    """x -> x W^T of one row, as the sum of the rows of W^T, x being their weights: what lies under bags of embeddings.
+
+    That kernel reads weights in bf16 as fast as memory gives them, a quarter faster than oneDNN's product does.
+    """
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.n_outputs, n_inputs = weight.shape
+        self.n_strips = -(-self.n_outputs // _STRIP)
+        columns = F.pad(weight.detach().bfloat16().t(), (0, self.n_strips * _STRIP - self.n_outputs))
+        self.weight = columns.unflatten(1, (-1, _STRIP)).transpose(0, 1).flatten(0, 1).contiguous()  # strip by strip
+        self.index = torch.arange(len(self.weight), dtype=torch.int32)
+        self.strips = torch.arange(0, len(self.weight), n_inputs, dtype=torch.int32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) of any type -> (..., out) bf16. Several rows are computed one after the other."""
+        rows = x.bfloat16().reshape(-1, x.shape[-1])
+        sums = [
+            F.embedding_bag(
+                self.index, self.weight, self.strips, mode="sum", per_sample_weights=row.repeat(self.n_strips)
+            )
+            for row in rows
+        ]
+        return torch.stack(sums).view(*x.shape[:-1], -1)[..., : self.n_outputs]
 
 
 class Joined(Packed):
@@ -86,10 +114,10 @@ class PackedMLP(nn.Module):
         return out
 
 
-def pack(model: Model, dtype: torch.dtype) -> Model:
+def pack(model: Model, dtype: torch.dtype, *, one_row: bool = False) -> Model:
     """A decoder whose linear layers have given way to packed ones: it generates, and does nothing else from then on.
 
-    dtype: of the products. A model of another family stays as it is.
+    dtype: of the products. one_row: it writes one text at a time. A model of another family stays as it is.
     """
     if not isinstance(model, Decoder):
         return model
@@ -101,7 +129,9 @@ def pack(model: Model, dtype: torch.dtype) -> Model:
         attention.o = Packed(_of(attention.o), dtype)  # type: ignore[assignment]
         assert isinstance(block.mlp, MLP)
         block.mlp = PackedMLP(block.mlp, dtype)
-    model.head = Packed([(model.output_weight, None)], dtype)  # type: ignore[assignment]
+    head, fbgemm = model.output_weight, "fbgemm" in torch.backends.quantized.supported_engines
+    summed = one_row and dtype == torch.bfloat16 and head.device.type == "cpu" and fbgemm
+    model.head = Summed(head) if summed else Packed([(head, None)], dtype)  # type: ignore[assignment]
     return model
 
 

@@ -108,9 +108,10 @@ def test_packed_weights_give_the_same_numbers(architecture: str, fields: dict[st
     with torch.no_grad():
         wanted = model.logits(model(tokens))
         for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
-            packed = pack(copy.deepcopy(model), dtype)
-            given = packed.logits(packed(tokens)).float()
-            assert (given - wanted).abs().max() <= tolerance * wanted.abs().max()
+            for one_row in (False, True):
+                packed = pack(copy.deepcopy(model), dtype, one_row=one_row)
+                given = packed.logits(packed(tokens)).float()
+                assert (given - wanted).abs().max() <= tolerance * wanted.abs().max()
 
 
 def test_ends_of_a_turn_end_a_text_too(tokenizer: Tokenizer) -> None:
