@@ -33,6 +33,10 @@ class Frame:
     def __len__(self) -> int:
         return len(self.before) + len(self.after)
 
+    def size(self, n_texts: int) -> int:
+        """Special tokens of a row of so many texts."""
+        return len(self.before) + n_texts * len(self.after)
+
     def around(self, tokens: NDArray[Any]) -> NDArray[Any]:
         """(..., T) -> (..., T + len(self))."""
         shape = tokens.shape[:-1]
@@ -40,6 +44,20 @@ class Frame:
             np.broadcast_to(np.array(ids, tokens.dtype), (*shape, len(ids))) for ids in (self.before, self.after)
         )
         return np.concatenate([before, tokens, after], -1)
+
+    def between(self, tokens: NDArray[Any], cut: NDArray[np.int64]) -> NDArray[Any]:
+        """(N, T) -> (N, T + len(after)): two texts, of which the second begins at `cut` (N,), below T.
+
+        What stands after a text stands between them too.
+        """
+        if not self.after:
+            return tokens
+        place = np.arange(tokens.shape[1] + len(self.after)) - cut[:, None]
+        texts = np.take_along_axis(
+            tokens, np.where(place < 0, place, np.maximum(place - len(self.after), 0)) + cut[:, None], 1
+        )
+        inside = (place >= 0) & (place < len(self.after))
+        return np.where(inside, np.array(self.after, tokens.dtype)[np.where(inside, place, 0)], texts)
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Frame:

@@ -7,8 +7,9 @@ import torch
 
 from bigtrain.data.frame import Frame
 from bigtrain.data.loader import IGNORED, Batch, derive
-from bigtrain.data.masked_rows import as_batch, framed
+from bigtrain.data.masked_rows import as_batch, flagged, framed
 from bigtrain.data.masking import Masker
+from bigtrain.data.sentence_pairs import FOLLOWS, STRAYS
 from bigtrain.errors import UserError
 
 
@@ -22,6 +23,9 @@ class MaskedWindows:
     A batch of the first kind has tokens (B, T), positions and targets (B, P). One of the second kind, for
     pseudo-perplexity, has a row for each of the first `alone` tokens of the stream, in which that token and no other is
     hidden: tokens (B, T), positions and alone (B, 1). document_starts: as in `windows.Windows`.
+
+    pairs: windows of two texts, cut in their middle. Every other window goes on with the second half of the next but
+    one. Batches of the first kind then have segments (B, T) and strays (B,) too, see `data.sentence_pairs`.
     """
 
     def __init__(
@@ -34,18 +38,23 @@ class MaskedWindows:
         *,
         alone: int = 0,
         document_starts: np.ndarray | None = None,
+        pairs: bool = False,
     ) -> None:
-        if not len(tokens) or seq_len <= len(frame):
+        n_special = frame.size(2 if pairs else 1)
+        if not len(tokens) or seq_len <= n_special:
             raise UserError(
-                f"{len(tokens)} tokens in windows of {seq_len}, {len(frame)} of which are special",
+                f"{len(tokens)} tokens in windows of {seq_len}, {n_special} of which are special",
                 "a window holds text",
                 "give longer windows" if len(tokens) else "give more text",
             )
         self.tokens, self.frame, self.masker, self.document_starts = tokens, frame, masker, document_starts
-        self.length = min(seq_len - len(frame), len(tokens))
+        self.pairs, self.length = pairs, min(seq_len - n_special, len(tokens))
         self.n_windows = -(-len(tokens) // self.length)
         self.n_masked = -(-self.n_windows // batch_rows)
         self.rows = -(-self.n_windows // self.n_masked)
+        self.ends = np.arange(self.n_masked * self.rows)  # which window gives the second text of each
+        strays = self.ends[1 : self.n_windows : 2] if pairs else self.ends[:0]
+        strays[:] = np.roll(strays, -1)
         self.alone = np.flatnonzero(masker.is_text[np.asarray(tokens[:alone])])
         self.n_alone = -(-len(self.alone) // batch_rows)
         self.alone_rows = -(-len(self.alone) // max(1, self.n_alone))
@@ -59,35 +68,41 @@ class MaskedWindows:
 
     def _masked(self, number: int) -> Batch:
         window = np.arange(number * self.rows, (number + 1) * self.rows)
-        starts, first_new = self._starts(window)
-        batch = self._rows(starts)
-        places = starts[:, None] + np.arange(self.length)
-        asked = (places >= first_new[:, None]) & (window < self.n_windows)[:, None]
-        around = Frame((0,) * len(self.frame.before), (0,) * len(self.frame.after))  # never asked for
+        places, first_new = self._places(window)
+        asked = places >= first_new[:, None]  # nowhere in a row that is not needed
+        pair: Batch = {}
+        if self.pairs:
+            cut, other = self.length // 2, self.ends[window]
+            ends, first_new = self._places(other)
+            places[:, cut:], asked[:, cut:] = ends[:, cut:], (ends >= first_new[:, None])[:, cut:]
+            strays = np.where(window < self.n_windows, np.where(other == window, FOLLOWS, STRAYS), IGNORED)
+            pair = {"cut": torch.full((len(window),), cut), "strays": torch.from_numpy(strays)}
+        batch = self._rows(places, pair)
         keys = np.array([derive("evaluation mask", int(w)) for w in window], np.uint64)
-        return batch | as_batch(self.masker(batch["tokens"].numpy(), keys, around.around(asked)))
+        asked = flagged(asked, self.frame, False, pair.get("cut"))
+        return batch | as_batch(self.masker(batch["tokens"].numpy(), keys, asked))
 
     def _one_at_a_time(self, number: int) -> Batch:
         here = self.alone[number * self.alone_rows : (number + 1) * self.alone_rows]
         needed = np.arange(self.alone_rows) < len(here)
         here = np.pad(here, (0, self.alone_rows - len(here)))
-        starts, _ = self._starts(here // self.length)
-        batch = self._rows(starts)
-        positions = torch.from_numpy((here - starts + len(self.frame.before))[:, None])
+        places, _ = self._places(here // self.length)
+        batch = self._rows(places)
+        positions = torch.from_numpy((here - places[:, 0] + len(self.frame.before))[:, None])
         hidden = batch["tokens"].gather(1, positions)
         batch["tokens"].scatter_(1, positions, self.masker.mask_id)
         alone = torch.where(torch.from_numpy(needed)[:, None], hidden, IGNORED)
         return batch | {"positions": positions, "alone": alone}
 
-    def _starts(self, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where windows begin, and their first token that no earlier window holds."""
+    def _places(self, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The places of windows in the stream (N, T), and their first ones that no earlier window holds (N,)."""
         first_new = window * self.length
-        return np.minimum(first_new, len(self.tokens) - self.length), first_new
+        starts = np.minimum(first_new, len(self.tokens) - self.length)
+        return starts[:, None] + np.arange(self.length), first_new
 
-    def _rows(self, starts: np.ndarray) -> Batch:
-        places = starts[:, None] + np.arange(self.length)
+    def _rows(self, places: np.ndarray, pair: Batch | None = None) -> Batch:
         batch = {"tokens": torch.from_numpy(np.asarray(self.tokens[places]).astype(np.int64))}
         if self.document_starts is not None:
             number = np.searchsorted(self.document_starts, places, side="right")
             batch["documents"] = torch.from_numpy(number.astype(np.int32))
-        return framed(batch, self.frame)
+        return framed(batch | (pair or {}), self.frame)

@@ -140,6 +140,7 @@ class Encoder(Model):
         self.embedding_norm = _norm(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.head = MaskedHead(config) if output.language else None
+        self.next_sentence = ClassifierHead(config, Output.numbered(2)) if output.next_sentence else None
         self.classifier = None if output.language else ClassifierHead(config, output)
 
     def forward(

@@ -70,8 +70,9 @@ def materialise_from(
     """
     moved = _moved(folder, model, tokenizer) if tokenizer else None
     new = _matched(folder, model, moved).new  # before there is memory for what a config.json may claim
-    if new and model.output.language:
-        log.warning("%s: no head for masked tokens, so a new one is drawn", folder)
+    for head, what in (("head.", "masked tokens"), ("next_sentence.", "the next sentence")):
+        if any(name.startswith(head) for name in new) and model.output.language:
+            log.warning("%s: no head for %s, so a new one is drawn", folder, what)
     model.to_empty(device=device)
     model.init_weights(seed, only=new)
     load_weights(folder, model, moved, seed)

@@ -98,6 +98,7 @@ _OFF: dict[Architecture, dict[str, tuple[Any, ...]]] = {
 }
 _CLASSES = {architecture: architecture.capitalize() for architecture in Architecture} | {Architecture.gpt2: "GPT2"}
 _LM_CLASSES = {Architecture.gpt2: "LMHeadModel"}
+_PRETRAINING = "ForPreTraining"  # of BERT: hidden tokens and the next sentence
 
 
 def read_config(folder: Path) -> ModelFolder:
@@ -171,7 +172,7 @@ def _output(path: Path, raw: dict[str, Any]) -> Output:
     names = [name for name in raw.get("architectures") or [] if isinstance(name, str)]
     kinds = [kind for kind, ending in HEADS.items() if any(name.endswith(ending) for name in names)]
     if not kinds:
-        return LANGUAGE
+        return Output(next_sentence=True) if "Bert" + _PRETRAINING in names else LANGUAGE
     if kinds == [OutputKind.span]:
         return Output(OutputKind.span, thresholds=_thresholds(path, raw, 1))
     # transformers leaves the names out where they are its own.
@@ -205,7 +206,8 @@ def eos_ids(raw: dict[str, Any]) -> list[int]:
 def config_json(config: ModelConfig, tokenizer: Tokenizer, output: Output) -> dict[str, Any]:
     """The config.json of a model with this output."""
     if isinstance(config, EncoderConfig):
-        kind, shape = CLASSES[config.architecture] + "ForMaskedLM", encoder_json(config, tokenizer)
+        kind = CLASSES[config.architecture] + (_PRETRAINING if output.next_sentence else "ForMaskedLM")
+        shape = encoder_json(config, tokenizer)
     elif isinstance(config, RecurrentConfig):
         kind, shape = RECURRENT_CLASSES[config.architecture] + "ForCausalLM", recurrent_json(config)
     else:

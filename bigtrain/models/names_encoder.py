@@ -40,6 +40,7 @@ _CLASSIFIER = {
         "classifier.out": "classifier.out_proj",
     },
 }
+_NEXT_SENTENCE = {"next_sentence.dense": "bert.pooler.dense", "next_sentence.out": "cls.seq_relationship"}
 _HEADS = ("cls.", "lm_head.", "classifier.", "qa_outputs.")  # beside the backbone: never with its prefix
 # The table of whole numbers that older versions of transformers saved.
 _CONSTANT = re.compile(r"(.*\.)?embeddings\.(position_ids|token_type_ids)")
@@ -51,7 +52,7 @@ def _prefix(architecture: EncoderArchitecture) -> str:
 
 def _head(architecture: EncoderArchitecture, output: Output) -> dict[str, str]:
     if output.language:
-        return _MASKED[architecture]
+        return _MASKED[architecture] | (_NEXT_SENTENCE if output.next_sentence else {})
     if output.pooled:
         return _CLASSIFIER[architecture]
     return {"classifier.out": "classifier" if output.kind is OutputKind.tags else "qa_outputs"}
@@ -93,12 +94,16 @@ def new(config: EncoderConfig, output: Output, source: Output, found: Container[
     """Our parameters that a file of these full names does not give and that are drawn instead.
 
     Of a head of another kind than the file's: the last layer, and the one before it unless the file has BERT's pooler.
-    Of a masked model made from a bare backbone or from another head: its head.
+    Of a masked model made from a bare backbone or from another head: its head; and what tells the next sentence, where
+    the file's model does not.
     """
-    heads = [entry for entry in entries(config, output) if entry.ours[0].startswith(("head.", "classifier."))]
+    ours = ("head.", "classifier.", *_NEXT_SENTENCE)
+    heads = [entry for entry in entries(config, output) if entry.ours[0].startswith(ours)]
     absent = {entry.ours[0] for entry in heads if entry.theirs not in found}
     if output.language:
-        return absent if len(absent) == len(heads) else set()
+        head = {entry.ours[0] for entry in heads if entry.ours[0].startswith("head.")}
+        drawn = head if head <= absent else set()
+        return drawn if source.next_sentence else drawn | (absent - head)
     if output.kind is source.kind:
         return set()
     return absent | {entry.ours[0] for entry in heads if entry.ours[0].startswith("classifier.out.")}

@@ -39,6 +39,7 @@ class Output:
     kind: OutputKind = OutputKind.tokens
     labels: tuple[str, ...] = ()
     thresholds: tuple[float, ...] = ()  # probabilities from which on a row has each of several labels; none: 0.5
+    next_sentence: bool = False  # beside its tokens: whether a row's second text follows the first
 
     @classmethod
     def numbered(cls, n_labels: int) -> Output:

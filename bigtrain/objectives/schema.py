@@ -33,6 +33,10 @@ class MaskedConfig:
         MaskUnit.words, "what is hidden as a whole: tokens, words, or spans of words (in training; evaluation: tokens)"
     )
     fraction: float = option(0.15, "share of the tokens that are asked for", above=0, at_most=0.9)
+    next_sentence: bool = option(
+        False,
+        "rows of two texts, of which the second is another row's in half of them: the model learns to tell (bert)",
+    )
 
 
 class ClassWeights(StrEnum):

@@ -2,13 +2,14 @@
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from encoders import encoder, wordpiece
-from harness import bits, cli, run_verb, text
+from harness import bits, cli, newest, run_verb, text
 
 from bigtrain.data.tasks.encoding import RowEncoder
 from bigtrain.data.tasks.labelled import LabelledRows
@@ -87,6 +88,57 @@ def test_finetuning_goes_on_with_hidden_tokens(pretrained: dict[str, Any], home:
     lines = [json.loads(line) for line in (home / "more" / "metrics.jsonl").read_text().splitlines()]
     assert lines[0]["loss"] == pytest.approx(pretrained["val_loss"], rel=1e-5)  # where pretraining ended
     assert more["val_loss"] != lines[0]["loss"]
+
+
+def test_pairs_of_texts_are_learned_and_a_run_resumes_with_the_same_bits(home: Path, tmp_path: Path) -> None:
+    words = [*SMALL, *data(home), *tokens(home), "objective.next_sentence=true", "train.save_every_steps=5"]
+    whole = run_verb("pretrain", [*words, "train.max_steps=10", f"run.dir={tmp_path / 'whole'}"])
+    assert whole["val_loss"] == pytest.approx(whole["val_masked_loss"] + whole["val_next_sentence_loss"])
+    shutil.copytree(tmp_path / "whole", tmp_path / "part")  # as it was after its fifth step
+    shutil.rmtree(newest(tmp_path / "part"))
+    (tmp_path / "part" / "result.json").unlink()
+    run_verb("pretrain", [*words, "train.max_steps=10", f"run.dir={tmp_path / 'part'}"])
+    assert bits(tmp_path / "part") == bits(tmp_path / "whole")
+    config = json.loads((Path(whole["checkpoint"]) / "config.json").read_text())
+    assert config["architectures"] == ["BertForPreTraining"]
+
+    measured = ["device=cpu", "device.precision=fp32", *data(home)[:1], "evals.alone_tokens=20"]
+    found = run_verb("evaluate", [f"checkpoint={tmp_path / 'whole'}", *measured])
+    assert found["loss"] == pytest.approx(found["masked_loss"] + found["next_sentence_loss"])
+    assert 0 <= found["next_sentence_accuracy"] <= 1
+    assert "next_sentence_accuracy" in (Path(whole["checkpoint"]) / "README.md").read_text()
+
+    more = ["device=cpu", "device.precision=fp32", "train.max_steps=2", "train.batch_rows=4"]
+    for kind in (["objective=masked", *data(home)], ["objective=classify", f"data.train={home / 'rows.jsonl'}"]):
+        start = [f"init_from={tmp_path / 'whole'}", *kind, *more, f"run.dir={tmp_path / kind[0]}"]
+        assert "val_next_sentence_loss" not in run_verb("finetune", start)
+    adapted = [f"init_from={tmp_path / 'whole'}", "objective=masked", *data(home), *more, "adapter=lora"]
+    run_verb("finetune", [*adapted, f"run.dir={tmp_path / 'lora'}"])
+    back = [f"init_from={tmp_path / 'objective=masked'}", "objective=masked", "objective.next_sentence=true"]
+    assert "val_next_sentence_loss" in run_verb("finetune", [*back, *data(home), *more, f"run.dir={tmp_path / 'b'}"])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model.architecture=roberta"], "BERT alone has a head for it"),
+        (["train.isolate_documents=true"], "whatever document they are from"),
+        (["train.seq_len=4"], "choose 5 tokens or more"),
+    ],
+)
+def test_pairs_that_cannot_be_are_refused(home: Path, tmp_path: Path, words: list[str], said: str) -> None:
+    small = [word for word in SMALL if not word.startswith("model=")] + ["model=bert-tiny"]
+    given = [*small, *data(home), *tokens(home), "objective.next_sentence=true", "train.max_steps=1", *words]
+    with pytest.raises(UserError) as caught:
+        run_verb("pretrain", [*given, f"run.dir={tmp_path / 'run'}"])
+    assert said in f"{caught.value.rule} {caught.value.remedy}"
+    assert not (tmp_path / "run").exists()
+
+
+def test_pairs_and_an_adapter_are_refused(pretrained: dict[str, Any], home: Path, tmp_path: Path) -> None:
+    words = [f"init_from={home / 'run'}", "objective=masked", "objective.next_sentence=true", "adapter=lora"]
+    with pytest.raises(UserError, match="adapter=lora"):
+        run_verb("finetune", [*words, *data(home), "train.max_steps=1", f"run.dir={tmp_path / 'run'}"])
 
 
 @pytest.fixture(scope="module")

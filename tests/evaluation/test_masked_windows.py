@@ -11,8 +11,10 @@ from measured import evaluate
 from bigtrain.data.frame import Frame
 from bigtrain.data.loader import IGNORED
 from bigtrain.data.masking import Masker
+from bigtrain.data.sentence_pairs import FOLLOWS
 from bigtrain.errors import UserError
 from bigtrain.evaluation.masked_windows import MaskedWindows
+from bigtrain.models.output import Output
 from bigtrain.objectives.masked import Masked
 from bigtrain.parallel.placement import Placement
 from bigtrain.parallel.schema import DeviceConfig, DeviceKind, Precision
@@ -58,6 +60,51 @@ def test_documents_are_isolated_where_asked() -> None:
     assert batch["documents"].unique().tolist() == [1, 2, 3]
     assert (batch["documents"].diff(dim=1) >= 0).all()
     assert "documents" not in windows()[0]
+
+
+@pytest.mark.parametrize(("n", "rows"), [(200, 4), (187, 3), (90, 16), (36, 2)])
+def test_pairs_exchange_their_second_texts(n: int, rows: int) -> None:
+    found = windows(n, rows=rows, pairs=True)
+    cut, seen, strays = found.length // 2, [], []
+    for number in range(found.n_masked):
+        batch = found[number]
+        whole = torch.where(batch["segments"] == 0, 0, 1).sum(1)
+        assert (whole == found.length - cut + 1).all()
+        for row in range(len(batch["tokens"])):
+            window = number * len(batch["tokens"]) + row
+            there = batch["targets"][row] != IGNORED
+            if window >= found.n_windows:
+                assert not there.any()
+                assert batch["strays"][row] == IGNORED
+                continue
+            strays.append(int(batch["strays"][row]))
+            other = window if strays[-1] == FOLLOWS else window + 2 if window + 2 < found.n_windows else 1
+            for place, target in zip(batch["positions"][row][there], batch["targets"][row][there], strict=True):
+                second = int(place) > cut + 1
+                start = min((other if second else window) * found.length, n - found.length)
+                seen.append(start + int(place) - (2 if second else 1))
+                assert STREAM[seen[-1]] == target
+    odd = found.n_windows // 2
+    assert strays == [window % 2 if odd > 1 else FOLLOWS for window in range(found.n_windows)]
+    assert len(seen) == len(set(seen)) == pytest.approx(0.15 * (STREAM[:n] != 3).sum(), rel=0.2)
+
+
+def test_metrics_of_pairs_are_those_of_the_windows() -> None:
+    model, found = encoder("bert", Output(next_sentence=True)), windows(rows=5, pairs=True, alone=20)
+    placement = Placement.start(DeviceConfig(kind=DeviceKind.cpu, precision=Precision.fp32))
+    objective = Masked(alone=True, next_sentence=True)
+    metrics = evaluate(model, objective, found, placement)
+    assert metrics is not None
+    nats, right = [], []
+    for window in range(found.n_windows):
+        batch = windows(rows=1, pairs=True)[window]
+        said = model.next_sentence(model(batch["tokens"], segments=batch["segments"])[:, 0])[0].log_softmax(-1)
+        nats.append(-float(said[batch["strays"][0]].detach()))
+        right.append(int(said.argmax()) == int(batch["strays"][0]))
+    assert metrics["next_sentence_loss"] == pytest.approx(np.mean(nats), rel=1e-5)
+    assert metrics["next_sentence_accuracy"] == pytest.approx(np.mean(right))
+    assert metrics["loss"] == pytest.approx(metrics["masked_loss"] + metrics["next_sentence_loss"])
+    assert metrics.keys() == {*objective.metric_names}
 
 
 def test_metrics_are_means_over_hidden_tokens() -> None:

@@ -20,6 +20,7 @@ from bigtrain.models.encoder import Encoder
 from bigtrain.models.families import names_of
 from bigtrain.models.huggingface import load_model, load_weights, read_config, read_folder, save_model
 from bigtrain.models.output import LANGUAGE, Output, OutputKind
+from bigtrain.objectives.masked import Masked
 
 transformers = pytest.importorskip("transformers")
 
@@ -92,6 +93,54 @@ def test_masked_models(name: str, padding: bool, tmp_path: Path, tokens: Tensor)
     for result in (logits, found.logits):
         F.cross_entropy(result.flatten(0, 1), targets.flatten()).backward()
     assert_gradients_close(ours, theirs)
+
+
+def test_pairs_of_texts(tmp_path: Path, tokens: Tensor) -> None:
+    """Hidden tokens and the next sentence: the loss of BertForPreTraining, and its gradients."""
+    ours = built("bert", output=Output(next_sentence=True))
+    save_model(tmp_path, ours, wordpiece())
+    theirs = open_there(tmp_path, "AutoModelForPreTraining")
+    assert type(theirs).__name__ == "BertForPreTraining"
+    positions = torch.tensor([[3, 5, 17], [1, 2, 30], [8, 9, 10]])  # as many as 0.1 of the tokens: no row has fewer
+    targets, strays = torch.tensor([[7, 8, 9], [10, 11, 12], [13, 14, 15]]), torch.tensor([0, 1, 1])
+    segments = (torch.arange(31) > torch.tensor([[4], [11], [20]])).long()
+    batch = {"tokens": tokens, "segments": segments, "positions": positions, "targets": targets, "strays": strays}
+    loss = Masked(next_sentence=True)(ours, batch) / targets.numel()
+    labels = torch.full_like(tokens, -100).scatter(1, positions, targets)
+    found = theirs(tokens, token_type_ids=segments, labels=labels, next_sentence_label=strays)
+    assert_close(loss, found.loss)
+    loss.backward()
+    found.loss.backward()
+    assert_gradients_close(ours, theirs)
+    again = load_model(tmp_path)
+    assert again.output == Output(next_sentence=True)
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), again.parameters(), strict=True))
+
+
+def test_the_head_for_pairs_comes_and_goes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pairs, masked, bare = tmp_path / "pairs", tmp_path / "masked", tmp_path / "bare"
+    for folder in (pairs, masked):
+        folder.mkdir()
+    told = built("bert", output=Output(next_sentence=True))
+    save_model(pairs, told, wordpiece())
+    plain = load_model(pairs, output=LANGUAGE)  # what knows pairs is a masked model too
+    assert plain.embedding.weight.equal(told.embedding.weight)
+    assert not caplog.messages
+    save_model(masked, plain, wordpiece())
+    again = load_model(masked, output=Output(next_sentence=True), seed=4)
+    assert [message for message in caplog.messages if "no head for the next sentence" in message]
+    assert again.head.dense.weight.equal(told.head.dense.weight)
+    assert not again.next_sentence.dense.weight.equal(told.next_sentence.dense.weight)
+    # A bare backbone of transformers' has BERT's pooler, which is kept; the two heads are drawn.
+    transformers.BertModel.from_pretrained(pairs).save_pretrained(bare)
+    wordpiece().save(bare)
+    caplog.clear()
+    kept = load_model(bare, output=Output(next_sentence=True))
+    assert len(caplog.messages) == 2
+    assert kept.next_sentence.dense.weight.equal(told.next_sentence.dense.weight)
+    # A classifier takes the pooler.
+    labels = load_model(pairs, output=Output.numbered(3))
+    assert labels.classifier.dense.weight.equal(told.next_sentence.dense.weight)
 
 
 @pytest.mark.parametrize("name", SHAPES)

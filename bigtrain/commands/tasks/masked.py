@@ -17,8 +17,13 @@ from bigtrain.commands.tasks.text import check_vocabulary, measured_split, valid
 from bigtrain.data.frame import Frame
 from bigtrain.data.masked_rows import MaskedRows
 from bigtrain.data.masking import Masker
+from bigtrain.data.sentence_pairs import SentencePairs
 from bigtrain.errors import UserError
 from bigtrain.evaluation.masked_windows import MaskedWindows
+from bigtrain.models.adapter_schema import LoraConfig
+from bigtrain.models.encoder_schema import EncoderArchitecture, EncoderConfig
+from bigtrain.models.families import on_meta
+from bigtrain.models.output import Output
 from bigtrain.objectives.masked import Masked
 from bigtrain.objectives.schema import MaskUnit
 
@@ -42,6 +47,8 @@ def masked_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
             "give model=bert-tiny or another encoder, or objective=causal",
         )
     check_vocabulary(model, tokenizer)
+    if objective.next_sentence:
+        model = _telling_pairs(config, model)
     if train.sample_prompts:
         raise UserError(
             f"train.sample_prompts={train.sample_prompts}",
@@ -49,14 +56,20 @@ def masked_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
             "leave train.sample_prompts out",
         )
     seq_len = row_length(train, model)
-    frame = frame_of(model.config, tokenizer, f"train.seq_len={seq_len}", seq_len)
-    words = objective.unit is not MaskUnit.tokens
-    rows = data.rows(seq_len - len(frame), seed=config.seed, isolate_documents=train.isolate_documents, words=words)
+    n_texts = 2 if objective.next_sentence else 1
+    frame = frame_of(model.config, tokenizer, f"train.seq_len={seq_len}", seq_len, n_texts)
+    words, text_len = objective.unit is not MaskUnit.tokens, seq_len - frame.size(n_texts)
+    rows = data.rows(text_len, seed=config.seed, isolate_documents=train.isolate_documents, words=words)
+    if objective.next_sentence:
+        if len(rows) < 2:
+            rule = "a second text that does not follow the first is from another row"
+            raise UserError("objective.next_sentence=true with one row of text", rule, "give more text")
+        rows = SentencePairs(rows, seed=config.seed)
     masker = Masker(tokenizer, objective.unit, objective.fraction)
     return Task(
         model=model,
         init_from=init_from,
-        objective=Masked(compile=config.device.compile),
+        objective=Masked(compile=config.device.compile, next_sentence=objective.next_sentence),
         rows=MaskedRows(rows, frame, masker, seed=config.seed),
         validation=lambda rows: validation_parts(
             data,
@@ -68,6 +81,7 @@ def masked_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
                 frame,
                 Masker(tokenizer),
                 document_starts=starts if train.isolate_documents else None,
+                pairs=objective.next_sentence,
             ),
         ),
         tokenizer=tokenizer,
@@ -77,18 +91,34 @@ def masked_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
     )
 
 
-def frame_of(config: ModelConfig, tokenizer: Tokenizer, given: str, seq_len: int) -> Frame:
+def _telling_pairs(config: Any, model: Model) -> Model:
+    """The same model, with a head for the next sentence. Raises UserError where there can be none."""
+    given = "objective.next_sentence=true"
+    if model.config.architecture is not EncoderArchitecture.bert:
+        rule = "BERT alone has a head for it, and two kinds of segments"
+        raise UserError(
+            f"{given} with a model of architecture {model.config.architecture}", rule, "give model=bert-tiny"
+        )
+    if config.train.isolate_documents:
+        rule = "the two texts of a row see each other, whatever document they are from"
+        raise UserError(f"{given} with train.isolate_documents=true", rule, "leave one of them out")
+    if isinstance(getattr(config, "adapter", None), LoraConfig):
+        raise UserError(
+            f"{given} with adapter=lora", "the head for it is trained with all the rest", "leave one of them out"
+        )
+    return on_meta(model.config, Output(next_sentence=True))
+
+
+def frame_of(config: ModelConfig, tokenizer: Tokenizer, given: str, seq_len: int, n_texts: int = 1) -> Frame:
     """The special tokens around a row of `seq_len` tokens of a model; a decoder has none.
 
-    given: what the length was given as. Raises UserError where they leave no room.
+    given: what the length was given as. Raises UserError where they leave no room for so many texts.
     """
-    from bigtrain.models.encoder_schema import EncoderConfig
-
     frame = Frame.of(tokenizer) if isinstance(config, EncoderConfig) else Frame()
-    if seq_len <= len(frame):
-        raise UserError(
-            given, f"a row holds {len(frame)} special tokens and text", f"choose {len(frame) + 1} tokens or more"
-        )
+    n_special = frame.size(n_texts)
+    if seq_len < n_special + n_texts:
+        rule = f"a row holds {n_special} special tokens and {'text' if n_texts == 1 else 'two texts'}"
+        raise UserError(given, rule, f"choose {n_special + n_texts} tokens or more")
     return frame
 
 
@@ -98,6 +128,7 @@ def masked_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer
     _, split = measured_split(loaded, tokenizer, placement)
     tokens, seq_len = split.tokens[: config.evals.max_tokens], window_length(config, source)
     rows = config.evals.batch_rows or max(1, TOKENS_AT_ONCE // seq_len)
-    frame = frame_of(source.config, tokenizer, f"evals.seq_len={seq_len}", seq_len)
-    windows = MaskedWindows(tokens, seq_len, rows, frame, Masker(tokenizer), alone=config.evals.alone_tokens)
-    return Measurement(Masked(alone=windows.n_alone > 0), windows, {"tokens": len(tokens)})
+    alone, pairs = config.evals.alone_tokens, source.output.next_sentence
+    frame = frame_of(source.config, tokenizer, f"evals.seq_len={seq_len}", seq_len, 2 if pairs else 1)
+    windows = MaskedWindows(tokens, seq_len, rows, frame, Masker(tokenizer), alone=alone, pairs=pairs)
+    return Measurement(Masked(alone=windows.n_alone > 0, next_sentence=pairs), windows, {"tokens": len(tokens)})
