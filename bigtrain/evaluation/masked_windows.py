@@ -24,8 +24,8 @@ class MaskedWindows:
     pseudo-perplexity, has a row for each of the first `alone` tokens of the stream, in which that token and no other is
     hidden: tokens (B, T), positions and alone (B, 1). document_starts: as in `windows.Windows`.
 
-    pairs: windows of two texts, cut in their middle. Every other window goes on with the second half of the next but
-    one. Batches of the first kind then have segments (B, T) and strays (B,) too, see `data.sentence_pairs`.
+    pairs: windows of two texts, cut in their middle. Every other window goes on with the second half of another one of
+    these. Batches of the first kind then have segments (B, T) and strays (B,) too, see `data.sentence_pairs`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class MaskedWindows:
         self.rows = -(-self.n_windows // self.n_masked)
         self.ends = np.arange(self.n_masked * self.rows)  # which window gives the second text of each
         strays = self.ends[1 : self.n_windows : 2] if pairs else self.ends[:0]
-        strays[:] = np.roll(strays, -1)
+        strays[:] = np.roll(strays, -(len(strays) // 2))  # far away, as other rows of training are
         self.alone = np.flatnonzero(masker.is_text[np.asarray(tokens[:alone])])
         self.n_alone = -(-len(self.alone) // batch_rows)
         self.alone_rows = -(-len(self.alone) // max(1, self.n_alone))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from encoders import SPECIAL, wordpiece
+from encoders import SPECIAL, encoder, wordpiece
 
 from bigtrain.data.frame import Frame
 from bigtrain.data.loader import Loader, Windows
@@ -11,6 +11,8 @@ from bigtrain.data.masked_rows import MaskedRows
 from bigtrain.data.masking import Masker
 from bigtrain.data.sentence_pairs import FOLLOWS, STRAYS, SentencePairs
 from bigtrain.data.shards import TokenSplit
+from bigtrain.models.output import Output
+from bigtrain.objectives.masked import Masked
 from bigtrain.objectives.schema import MaskUnit
 
 TOKENIZER = wordpiece()
@@ -83,6 +85,27 @@ def test_any_micro_batch_gives_the_same_rows_and_every_pass_others() -> None:
     index = np.arange(16)
     first, second = (again.rows.batch(index, np.full(16, pass_)) for pass_ in (0, 1))
     assert not first["strays"].equal(second["strays"])
+
+
+def test_an_encoder_learns_to_tell_them() -> None:
+    """Each row speaks of one of eight things; of the pairs that do not follow each other an eighth speaks of one."""
+    draw = np.random.default_rng(0)
+    things = np.repeat(draw.integers(0, 8, 1500), 17)
+    split = TokenSplit((5 + 6 * things + draw.integers(0, 6, len(things))).astype(np.uint16), np.array([0]), 0)
+    text = Windows(split, 17, seed=1)
+    text.offsets = 1  # rows begin where things do
+    rows = Loader(MaskedRows(SentencePairs(text, seed=1), Frame.of(TOKENIZER), Masker(TOKENIZER), seed=1), 64, seed=1)
+    model = encoder("bert", Output(next_sentence=True), dim=32, n_heads=4)
+    model.init_weights(0)
+    objective, optimizer = Masked(next_sentence=True), torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for step in range(200):
+        batch = rows.batch(step, 0, 64)
+        (objective(model, batch) / objective.weight(batch)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        sums = objective.statistics(model, rows.batch(1000, 0, 512))
+    assert objective.metrics({name: value.numpy() for name, value in sums.items()})["next_sentence_accuracy"] > 0.8
 
 
 @pytest.mark.parametrize("after", [(3,), (8, 9), ()])

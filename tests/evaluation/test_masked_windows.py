@@ -66,6 +66,7 @@ def test_documents_are_isolated_where_asked() -> None:
 def test_pairs_exchange_their_second_texts(n: int, rows: int) -> None:
     found = windows(n, rows=rows, pairs=True)
     cut, seen, strays = found.length // 2, [], []
+    n_odd = found.n_windows // 2
     for number in range(found.n_masked):
         batch = found[number]
         whole = torch.where(batch["segments"] == 0, 0, 1).sum(1)
@@ -78,14 +79,13 @@ def test_pairs_exchange_their_second_texts(n: int, rows: int) -> None:
                 assert batch["strays"][row] == IGNORED
                 continue
             strays.append(int(batch["strays"][row]))
-            other = window if strays[-1] == FOLLOWS else window + 2 if window + 2 < found.n_windows else 1
+            other = window if strays[-1] == FOLLOWS else 2 * ((window // 2 + n_odd // 2) % n_odd) + 1
             for place, target in zip(batch["positions"][row][there], batch["targets"][row][there], strict=True):
                 second = int(place) > cut + 1
                 start = min((other if second else window) * found.length, n - found.length)
                 seen.append(start + int(place) - (2 if second else 1))
                 assert STREAM[seen[-1]] == target
-    odd = found.n_windows // 2
-    assert strays == [window % 2 if odd > 1 else FOLLOWS for window in range(found.n_windows)]
+    assert strays == [window % 2 if n_odd > 1 else FOLLOWS for window in range(found.n_windows)]
     assert len(seen) == len(set(seen)) == pytest.approx(0.15 * (STREAM[:n] != 3).sum(), rel=0.2)
 
 
