@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bigtrain.commands.tasks.span import span_measurement
 from bigtrain.commands.tasks.tag import tag_measurement
 from bigtrain.commands.tasks.text import text_measurement
 from bigtrain.config import Loaded, to_yaml
+from bigtrain.data.tasks.forms_schema import MeasuredFormsConfig
 from bigtrain.errors import GateMissed, UserError
 from bigtrain.evaluation import gates
 from bigtrain.evaluation.evaluator import totals
@@ -38,17 +40,29 @@ from bigtrain.storage import disk_full_is_an_error, write_json
 from bigtrain.tokenizer import Tokenizer
 from bigtrain.training.checkpoint import resolve
 
-# Keys that one kind of measurement reads, and why the others do not.
-_OF_ONE_KIND = {
-    "evals.stride": (text_measurement, "windows of a decoder's text move on by a stride; others do not overlap"),
-    "evals.alone_tokens": (masked_measurement, "tokens of a masked model's text are hidden; nothing is here"),
-    "evals.overlap": (span_measurement, "contexts of questions are read in windows that share tokens; nothing is here"),
-    "evals.max_answer_tokens": (span_measurement, "an answer is looked for in the context of a question; none is here"),
-    "data.words_field": (tag_measurement, "words with tags are those of a tagger"),
-    "data.tags_field": (tag_measurement, "words with tags are those of a tagger"),
-    "evals.reference": (preference_measurement, "rewards are those of pairs of answers, with evals=preference"),
-    "evals.beta": (preference_measurement, "rewards are those of pairs of answers, with evals=preference"),
-    "evals.max_new_tokens": (sft_measurement, "answers are written to conversations, with evals=answers"),
+_TAGS, _REWARDS = (
+    "words with tags are those of a tagger",
+    "rewards are those of pairs of answers, with evals=preference",
+)
+_CHATS = "conversations are read with evals=answers or evals=preference"
+# Keys that only some kinds of measurement read, and why the others do not.
+_OF_SOME_KINDS = {
+    "evals.stride": ([text_measurement], "windows of a decoder's text move on by a stride; others do not overlap"),
+    "evals.alone_tokens": ([masked_measurement], "tokens of a masked model's text are hidden; nothing is here"),
+    "evals.overlap": (
+        [span_measurement],
+        "contexts of questions are read in windows that share tokens; nothing is here",
+    ),
+    "evals.max_answer_tokens": ([span_measurement], "an answer is looked for in a question's context; none is here"),
+    "data.words_field": ([tag_measurement], _TAGS),
+    "data.tags_field": ([tag_measurement], _TAGS),
+    "evals.reference": ([preference_measurement], _REWARDS),
+    "evals.beta": ([preference_measurement], _REWARDS),
+    "evals.max_new_tokens": ([sft_measurement], "answers are written to conversations, with evals=answers"),
+    **{
+        f"data.{field.name}": ([sft_measurement, preference_measurement], _CHATS)
+        for field in fields(MeasuredFormsConfig)
+    },
 }
 
 
@@ -61,8 +75,8 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
     placement = Placement.start(config.device)
     source, tokenizer = read_folder(resolve(Path(config.checkpoint)))
     measure = _measurement(source, config.evals)
-    for key, (reader, rule) in _OF_ONE_KIND.items():
-        if measure is not reader:
+    for key, (readers, rule) in _OF_SOME_KINDS.items():
+        if measure not in readers:
             asked = [f"evals.{name}=true" for name in ("answers", "pairs") if getattr(config.evals, name)]
             refuse_unread(loaded, [key], (asked or [f"checkpoint= of {source.output}"])[0], rule)
     measurement = measure(loaded, source, tokenizer, placement)

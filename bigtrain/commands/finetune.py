@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain.commands import train
-from bigtrain.commands.tasks.base import refuse_raw_settings, refuse_unread
+from bigtrain.commands.tasks.base import named_fields, refuse_raw_settings, refuse_unread
 from bigtrain.commands.train import show
 from bigtrain.config import Loaded
 from bigtrain.models.adapter_schema import LoraConfig
@@ -52,13 +52,15 @@ def continued_text(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     """The checkpoint's model on new text."""
     from bigtrain.commands.tasks.masked import masked_task
     from bigtrain.commands.tasks.text import causal_task, continued_task
-    from bigtrain.data.schema import AutoTokenizerConfig, DataConfig
+    from bigtrain.data.schema import AutoTokenizerConfig, DataConfig, RowsConfig
+    from bigtrain.data.tasks.forms_schema import TrainFormsConfig
 
     config: FinetuneConfig = loaded.config
     DataConfig.check(config.data)
     refuse_raw_settings(loaded)
     given = f"objective={config.objective.name}"
     refuse_unread(loaded, ["data.train", "data.validation"], given, f"{given} reads text", "data.files= or data.path=")
+    refuse_unread(loaded, named_fields(loaded, RowsConfig, TrainFormsConfig), given, f"{given} reads text, not rows")
     task = {"causal": causal_task, "masked": masked_task}[config.objective.name]
     return continued_task(config, AutoTokenizerConfig(), placement, folder, task)
 

@@ -83,6 +83,13 @@ def refuse_unread(loaded: Loaded, keys: Iterable[str], given: str, rule: str, in
         raise UserError(f"{named[0]}= with {given}", rule, f"give {instead}" if instead else f"leave {named[0]}= out")
 
 
+def named_fields(loaded: Loaded, *kinds: type) -> list[str]:
+    """The keys of `data` that this command sets and that are fields of these parts of its schema, but not of text's."""
+    own = {field.name for kind in kinds for field in dataclasses.fields(kind)}
+    own -= {field.name for field in dataclasses.fields(DataConfig)}
+    return sorted(key for key in loaded.named if key.startswith("data.") and key.split(".")[1] in own)
+
+
 def refuse_raw_settings(loaded: Loaded) -> None:
     """Refuse what says how raw text is read where prepared sets are named: they were read when they were made."""
     data = loaded.config.data

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import glob
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from bigtrain.commands.tasks.base import TOKENS_AT_ONCE, refuse_unread
+from bigtrain.commands.tasks.base import TOKENS_AT_ONCE, named_fields, refuse_unread
 from bigtrain.config import Loaded
 from bigtrain.data.schema import TagsConfig
 from bigtrain.data.tasks.forms_schema import TrainFormsConfig
@@ -26,8 +25,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TEXT = ("data.files", "data.path", "data.builtin")
-_OF_TEXT = ("data.test_fraction", "data.split_by", "data.group_field", "data.sample", "data.format", "data.encoding")
-_UNREAD_IN_EVALUATION = ("data.path", "data.builtin", "data.split", "data.split_by")
+_OF_TEXT = (
+    *("data.test_fraction", "data.split_by", "data.group_field", "data.sample", "data.format", "data.encoding"),
+    "data.max_row_bytes",
+)
+_OF_TRAINING_TEXT = (*_OF_TEXT, "train.isolate_documents", "train.eval_tokens", "train.eval_train_tokens")
+_OF_MEASURED_TEXT = (*_OF_TEXT, "data.path", "data.builtin", "data.split", "data.validation_fraction")
+_SKIPPING = ("data.on_error", "data.max_errors")
+_NONE_SKIPPED = "a row that cannot be read ends it, and is named"
 
 
 def check_rows(loaded: Loaded) -> None:
@@ -36,12 +41,14 @@ def check_rows(loaded: Loaded) -> None:
     given, rule = f"objective={config.objective.name}", "it reads the rows of a file"
     raw = [*_TEXT, *sorted(key for key in loaded.named if key.startswith(("data.sets.", "data.sources.")))]
     refuse_unread(loaded, raw, given, rule, "data.train= and data.validation=")
-    refuse_unread(loaded, ["train.isolate_documents", *_OF_TEXT], given, rule)
+    refuse_unread(loaded, _OF_TRAINING_TEXT, given, rule)
+    if config.objective.name != "span":
+        refuse_unread(loaded, _SKIPPING, given, _NONE_SKIPPED)
     if config.objective.name not in ("sft", "preference"):
-        of_answers = [f"data.{field.name}" for field in dataclasses.fields(TrainFormsConfig)]
+        of_answers = named_fields(loaded, TrainFormsConfig)
         refuse_unread(loaded, of_answers, given, "conversations are read with objective=sft or preference")
     if config.objective.name != "tag":
-        of_tags = [f"data.{field.name}" for field in dataclasses.fields(TagsConfig)]
+        of_tags = named_fields(loaded, TagsConfig)
         refuse_unread(loaded, of_tags, given, "words with tags are read with objective=tag")
     if not config.data.train:
         raise UserError(f"{given} without data.train=", "it learns from the rows of a file", "give data.train=FILE")
@@ -109,7 +116,9 @@ def measured_files(loaded: Loaded, source: ModelFolder) -> list[Path]:
     """The files that a checkpoint for rows is measured on. Raises UserError for keys that say something else."""
     config: EvaluateConfig = loaded.config
     kind = f"checkpoint= of {source.output}"
-    refuse_unread(loaded, _UNREAD_IN_EVALUATION, kind, "it is measured on the rows of data.files=[FILE,...]")
+    refuse_unread(loaded, _OF_MEASURED_TEXT, kind, "it is measured on the rows of data.files=[FILE,...]")
+    if source.output.kind is not OutputKind.span:
+        refuse_unread(loaded, _SKIPPING, kind, _NONE_SKIPPED)
     return [Path(path) for given in config.data.files for path in sorted(glob.glob(given)) or [given]]  # noqa: PTH207
 
 

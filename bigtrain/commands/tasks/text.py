@@ -14,6 +14,7 @@ from bigtrain.commands.tasks.base import (
     Measurement,
     Task,
     batch_rows,
+    named_fields,
     refuse_raw_settings,
     refuse_unread,
     row_length,
@@ -22,7 +23,7 @@ from bigtrain.commands.tasks.base import (
 from bigtrain.config import Loaded
 from bigtrain.data.mixture import PreparedSets
 from bigtrain.data.pipeline import prepared
-from bigtrain.data.schema import AutoTokenizerConfig, SplitBy
+from bigtrain.data.schema import AutoTokenizerConfig, LabelsConfig, SplitBy
 from bigtrain.data.split import PARTS
 from bigtrain.errors import UserError
 from bigtrain.evaluation.evaluator import Batches, Part
@@ -171,7 +172,7 @@ def measured_split(loaded: Loaded, tokenizer: Tokenizer, placement: Placement) -
     """The text that a language model is measured on: raw files as a whole, or a part of a prepared set."""
     config: EvaluateConfig = loaded.config
     kind = "checkpoint= of a language model"
-    refuse_unread(loaded, ["data.label_field", "data.pair_field"], kind, "it has no labels")
+    refuse_unread(loaded, named_fields(loaded, LabelsConfig), kind, "it has no labels")
     data, part = config.data, config.data.split
     if part not in PARTS:
         raise UserError(f"data.split={part}", f"a prepared set has the parts {', '.join(PARTS)}", "name one of them")
