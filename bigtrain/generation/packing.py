@@ -14,7 +14,6 @@ from bigtrain.models.decoder import MLP, Attention, Decoder
 
 Pair = tuple[Tensor, Tensor | None]  # weight (out, in) and bias (out)
 _ROWS = 16  # the layout for so many is the fastest, or nearly, for 1 to 256 of them
-_ALONE = 4  # one row is multiplied as so many in fp32: the kernel for one reads the weights a fifth slower
 _STRIP = 128  # columns of a sum of rows that the kernel keeps in registers
 
 
@@ -46,10 +45,8 @@ class Packed(nn.Module):
         x = x.to(self.dtype)
         if not self.reordered:
             return F.linear(x, self.weight, self.bias)
-        alone = self.dtype == torch.float32 and x.numel() == x.shape[-1] and x.dim() > 1
-        rows = x.expand(_ALONE, *x.shape[1:]) if alone else x
-        out: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self.weight, self.bias, then, [], how)
-        return out[:1] if alone else out
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, then, [], how)
+        return out
 
 
 def _can_reorder(weight: Tensor) -> bool:
@@ -61,21 +58,21 @@ def _can_reorder(weight: Tensor) -> bool:
 class Summed(nn.Module):
     """x -> x W^T of one row, as the sum of the rows of W^T, x being their weights: what lies under bags of embeddings.
 
-    That kernel reads weights in bf16 as fast as memory gives them, a quarter faster than oneDNN's product does.
+    That kernel reads weights as fast as memory gives them, in bf16 a quarter faster than oneDNN's product does.
     """
 
-    def __init__(self, weight: Tensor) -> None:
+    def __init__(self, weight: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
         self.n_outputs, n_inputs = weight.shape
         self.n_strips = -(-self.n_outputs // _STRIP)
-        columns = F.pad(weight.detach().bfloat16().t(), (0, self.n_strips * _STRIP - self.n_outputs))
+        columns = F.pad(weight.detach().to(dtype).t(), (0, self.n_strips * _STRIP - self.n_outputs))
         self.weight = columns.unflatten(1, (-1, _STRIP)).transpose(0, 1).flatten(0, 1).contiguous()  # strip by strip
         self.index = torch.arange(len(self.weight), dtype=torch.int32)
         self.strips = torch.arange(0, len(self.weight), n_inputs, dtype=torch.int32)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., in) of any type -> (..., out) bf16. Several rows are computed one after the other."""
-        rows = x.bfloat16().reshape(-1, x.shape[-1])
+        """(..., in) of any type -> (..., out) of this type. Several rows are computed one after the other."""
+        rows = x.to(self.weight.dtype).reshape(-1, x.shape[-1])
         sums = [
             F.embedding_bag(
                 self.index, self.weight, self.strips, mode="sum", per_sample_weights=row.repeat(self.n_strips)
@@ -130,8 +127,8 @@ def pack(model: Model, dtype: torch.dtype, *, one_row: bool = False) -> Model:
         assert isinstance(block.mlp, MLP)
         block.mlp = PackedMLP(block.mlp, dtype)
     head, fbgemm = model.output_weight, "fbgemm" in torch.backends.quantized.supported_engines
-    summed = one_row and dtype == torch.bfloat16 and head.device.type == "cpu" and fbgemm
-    model.head = Summed(head) if summed else Packed([(head, None)], dtype)  # type: ignore[assignment]
+    summed = one_row and head.device.type == "cpu" and fbgemm
+    model.head = Summed(head, dtype) if summed else Packed([(head, None)], dtype)  # type: ignore[assignment]
     return model
 
 
