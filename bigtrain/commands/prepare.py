@@ -80,6 +80,7 @@ def _totals(made: PreparedSet) -> dict[str, Any]:
         **{f"documents_{part}": counts["documents"] for part, counts in splits.items()},
         "tokens": tokens,
         **{f"tokens_{part}": counts["tokens"] for part, counts in splits.items()},
+        **{f"learned_{part}": counts["learned"] for part, counts in splits.items() if "learned" in counts},
         **{f"bytes_{part}": counts["bytes"] for part, counts in splits.items()},
         "bytes_per_token": sum(counts["bytes"] for counts in splits.values()) / tokens,
         "dropped": {
@@ -113,7 +114,8 @@ def show(result: dict[str, Any]) -> None:
         return
     parts = [part for part in _PARTS if part != "test" or result["documents_test"]]
     table = Table("", *parts, title=result["output"], title_justify="left")
-    for what in ("documents", "bytes", "tokens"):
+    learned = ["learned"] if "learned_train" in result else []
+    for what in ("documents", "bytes", "tokens", *learned):
         table.add_row(what, *(f"{result[f'{what}_{part}']:,}" for part in parts))
     for column in table.columns[1:]:
         column.justify = "right"

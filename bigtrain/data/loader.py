@@ -109,6 +109,7 @@ class Windows(Rows):
         self.tokens, self.seq_len, self.before, self.seed = split.tokens, seq_len, before, seed
         self.document_starts = split.document_starts if isolate_documents else None
         self.continues_word = split.continues_word if words else None
+        self.learned = split.learned
         self.offsets = seq_len if n_targets + 1 >= 2 * seq_len else 1
         self.n_rows = (n_targets + 1 - self.offsets) // seq_len
 
@@ -121,7 +122,8 @@ class Windows(Rows):
         return self.n_rows
 
     def batch(self, index: np.ndarray, epoch: np.ndarray) -> Batch:
-        """tokens and targets (N, seq_len), the targets one token ahead; documents (N, seq_len) when isolated.
+        """tokens and targets (N, seq_len), the targets one token ahead, without those that the set's loss mask leaves
+        out; documents (N, seq_len) when isolated.
 
         With `words` also continues (N, seq_len): whether a token goes on with a word, where the set says so.
         """
@@ -131,6 +133,8 @@ class Windows(Rows):
         tokens = torch.from_numpy(self.tokens[positions].astype(np.int64))
         batch = {"tokens": tokens[:, :-1].contiguous(), "targets": tokens[:, 1:].contiguous()}
         batch["targets"][:, : self.before] = IGNORED
+        if self.learned is not None:
+            batch["targets"][torch.from_numpy(self.learned[positions[:, 1:]] == 0)] = IGNORED
         if self.document_starts is not None:
             document = np.searchsorted(self.document_starts, positions, side="right")
             batch["documents"] = torch.from_numpy((document - document[:, :1])[:, :-1].astype(np.int32))

@@ -161,6 +161,11 @@ class DataConfig:
         SplitBy.document,
         "document: whole documents, chosen by a hash of their content; tail: the last part of the text",
     )
+    loss_between: list[str] = option(
+        list,
+        "a loss mask: only tokens between these two strings of a text, and those of the second, are learned; with one"
+        " string, what stands behind it; empty: everything",
+    )
     sample: int | None = option(None, "prepare about this many documents, spread over the input; null: all", at_least=1)
 
     def check(self) -> None:
@@ -174,6 +179,12 @@ class DataConfig:
                 f"data.validation_fraction={self.validation_fraction} and data.test_fraction={self.test_fraction}",
                 "something must be left to train on",
                 "give smaller shares",
+            )
+        if len(self.loss_between) > 2 or "" in self.loss_between:
+            raise UserError(
+                f"data.loss_between={self.loss_between}",
+                "what is learned stands between two strings, or behind one",
+                "give data.loss_between=[BEGIN,END]",
             )
         self._check_one_place()
 

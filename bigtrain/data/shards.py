@@ -8,6 +8,7 @@
     validation.bin, validation.documents.bin, test.bin, test.documents.bin
     train.words.bin, ...        uint8 for each token, where word boundaries were asked for: 1 for one that continues the
                                 word of the token before it
+    train.loss.bin, ...         uint8 for each token, where a loss mask was asked for: 1 for one that is learned
     statistics.json             what each stage of preparation did
     report.html                 the same to look at; it alone is not in the manifest
 
@@ -16,9 +17,7 @@ A set holds no time, host or path: the same input and settings give the same byt
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,25 +25,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bigtrain import __version__
 from bigtrain.data.split import PARTS
 from bigtrain.data.tokenizer_schema import WordBoundaries
 from bigtrain.errors import UserError
-from bigtrain.storage import sha256, write_json
-from bigtrain.tokenizer import Ids, Tokenizer
+from bigtrain.storage import sha256
+from bigtrain.tokenizer import Tokenizer
 
 FORMAT = 2  # changes when the same input would give other bytes
 MANIFEST = "manifest.json"
-_STARTS, _FLAGS = np.dtype("<i8"), np.dtype(np.uint8)
-_CHUNK = 1 << 20  # tokens copied at once
-_COUNTS = {"documents": int, "tokens": int, "bytes": int}
+STARTS, FLAGS = np.dtype("<i8"), np.dtype(np.uint8)
+COUNTS = {"documents": int, "tokens": int, "bytes": int}
 _FILE = {"size": int, "sha256": str}
 _SHAPE = {
     "format": int,
     "fingerprint": str,
     "tokenizer": {"hash": str, "vocab_size": int, "eos_id": int},
     "dtype": str,
-    "splits": dict.fromkeys(PARTS, _COUNTS),
+    "splits": dict.fromkeys(PARTS, COUNTS),
     "files": dict,
     "settings": dict,
 }
@@ -64,9 +61,19 @@ class TokenSplit:
     document_starts: NDArray[np.int64]  # (documents,) position of the first token of each
     n_bytes: int  # of the text in UTF-8
     continues_word: NDArray[np.uint8] | None = None  # (N,) 1 for a token that goes on with a word; None: not stored
+    learned: NDArray[np.uint8] | None = None  # (N,) 1 for a token that is a target; None: all are
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def first(self, n: int | None) -> TokenSplit:
+        """Its first n tokens; None: all."""
+        cut = [flags if flags is None else flags[:n] for flags in (self.continues_word, self.learned)]
+        return TokenSplit(self.tokens[:n], self.document_starts, self.n_bytes, *cut)
+
+    def n_targets(self) -> int:
+        """Tokens that are predicted: all that are learned but the very first."""
+        return max(0, len(self) - 1) if self.learned is None else int(np.count_nonzero(self.learned[1:]))
 
 
 class PreparedSet:
@@ -92,9 +99,9 @@ class PreparedSet:
                 raise prepared._damaged(f"{name} has {file.stat().st_size} bytes, not {entry['size']}")
         for part, counts in manifest["splits"].items():
             sizes = {f"{part}.bin": counts["tokens"] * dtype.itemsize}
-            sizes[f"{part}.documents.bin"] = counts["documents"] * _STARTS.itemsize
-            if prepared.has_words:
-                sizes[f"{part}.words.bin"] = counts["tokens"]
+            sizes[f"{part}.documents.bin"] = counts["documents"] * STARTS.itemsize
+            flags = {"words": prepared.has_words, "loss": prepared.has_loss_mask}
+            sizes |= {f"{part}.{name}.bin": counts["tokens"] for name, stored in flags.items() if stored}
             if any(manifest["files"].get(name, {}).get("size") != size for name, size in sizes.items()):
                 raise prepared._damaged(f"the files of the {part} part do not have the size that its counts give")
             tokens = prepared.split(part).tokens
@@ -117,6 +124,11 @@ class PreparedSet:
         """Whether it is stored which tokens continue a word."""
         return bool(self.manifest["settings"].get("word_boundaries", WordBoundaries.none) != WordBoundaries.none)
 
+    @property
+    def has_loss_mask(self) -> bool:
+        """Whether it is stored which tokens are learned."""
+        return bool(self.manifest["settings"].get("loss_between"))
+
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that made the tokens. Raises UserError where its file has been changed."""
         if self._tokenizer is None:
@@ -129,10 +141,11 @@ class PreparedSet:
     def split(self, part: str) -> TokenSplit:
         """The `train`, the `validation` or the `test` part; a part that was not asked for is empty."""
         return TokenSplit(
-            _mapped(self.path / f"{part}.bin", token_dtype(self.vocab_size)),
-            _mapped(self.path / f"{part}.documents.bin", _STARTS),
+            mapped(self.path / f"{part}.bin", token_dtype(self.vocab_size)),
+            mapped(self.path / f"{part}.documents.bin", STARTS),
             self.manifest["splits"][part]["bytes"],
-            _mapped(self.path / f"{part}.words.bin", _FLAGS) if self.has_words else None,
+            mapped(self.path / f"{part}.words.bin", FLAGS) if self.has_words else None,
+            mapped(self.path / f"{part}.loss.bin", FLAGS) if self.has_loss_mask else None,
         )
 
     def verify(self) -> None:
@@ -155,125 +168,7 @@ class PreparedSet:
         )
 
 
-class ShardWriter:
-    """Fills a folder with the tokens of documents, batch by batch.
-
-    words: whether, and by which words, it is stored which tokens continue one. threads: that encode; None: all cores.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        tokenizer: Tokenizer,
-        words: WordBoundaries = WordBoundaries.none,
-        *,
-        threads: int | None = None,
-    ) -> None:
-        self.folder, self.tokenizer = folder, tokenizer
-        self._words, self._threads = words, threads
-        self.dtype = token_dtype(tokenizer.vocab_size)
-        self.counts = {part: dict.fromkeys(_COUNTS, 0) for part in PARTS}
-        self._eos = np.array([end_of_document(tokenizer)], self.dtype)
-        self._tokens = {part: _HashedFile(folder / f"{part}.bin") for part in PARTS}
-        self._starts = {part: _HashedFile(folder / f"{part}.documents.bin") for part in PARTS}
-        parts_with_flags = PARTS if words is not WordBoundaries.none else ()
-        self._flags = {part: _HashedFile(folder / f"{part}.words.bin") for part in parts_with_flags}
-
-    def add(self, part: str, texts: Sequence[str]) -> list[int]:
-        """Append documents to a part. Returns the number of tokens of each, its end included."""
-        if not texts:
-            return []
-        documents = self._encoded(part, texts)
-        lengths = np.array([len(ids) + 1 for ids in documents], _STARTS)
-        starts = self.counts[part]["tokens"] + np.cumsum(lengths) - lengths
-        pieces = [piece for ids in documents for piece in (ids.astype(self.dtype), self._eos)]
-        self._starts[part].write(starts)
-        self._tokens[part].write(np.concatenate(pieces))
-        n_bytes = sum(len(text) if text.isascii() else len(text.encode("utf-8")) for text in texts)
-        self._count(part, {"documents": len(texts), "tokens": int(lengths.sum()), "bytes": n_bytes})
-        return [int(length) for length in lengths]
-
-    def _encoded(self, part: str, texts: Sequence[str]) -> list[Ids]:
-        if part not in self._flags:
-            return self.tokenizer.encode_documents(texts, threads=self._threads)
-        found = self.tokenizer.encode_documents_with_words(texts, self._words, threads=self._threads)
-        eos = np.zeros(1, _FLAGS)
-        self._flags[part].write(np.concatenate([piece for _, one in found for piece in (one.astype(_FLAGS), eos)]))
-        return [ids for ids, _ in found]
-
-    def append(self, folder: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
-        """Append all that another writer with the same tokenizer has written into `folder`, and counted."""
-        for part in PARTS:
-            starts = _mapped(folder / f"{part}.documents.bin", _STARTS)
-            self._starts[part].write(starts + self.counts[part]["tokens"])
-            self._tokens[part].copy(folder, self.dtype)
-            if part in self._flags:
-                self._flags[part].copy(folder, _FLAGS)
-            self._count(part, counts[part])
-
-    def finish(self, fingerprint: str, **facts: Any) -> None:
-        """Write the tokenizer and the manifest. facts: `settings` and whatever else there is to be recorded."""
-        written = (*self._tokens.values(), *self._starts.values(), *self._flags.values())
-        files = {file.path.name: file.entry() for file in written}
-        self.tokenizer.save(self.folder)
-        for path in self.folder.iterdir():
-            files.setdefault(path.name, {"size": path.stat().st_size, "sha256": sha256(path)})
-        manifest = {
-            "format": FORMAT,
-            "bigtrain": __version__,
-            "fingerprint": fingerprint,
-            "tokenizer": {
-                "hash": self.tokenizer.hash,
-                "vocab_size": self.tokenizer.vocab_size,
-                "eos_id": self.tokenizer.eos_id,
-            },
-            "dtype": self.dtype.name,
-            "splits": self.counts,
-            **facts,
-            "files": dict(sorted(files.items())),
-        }
-        write_json(self.folder / MANIFEST, manifest)
-
-    def _count(self, part: str, more: Mapping[str, int]) -> None:
-        for what in _COUNTS:
-            self.counts[part][what] += more[what]
-
-
-def end_of_document(tokenizer: Tokenizer) -> int:
-    """The token that ends every document. Raises UserError where the tokenizer has none."""
-    if tokenizer.eos_id is None:
-        raise UserError(
-            "a tokenizer without an end-of-document token",
-            "every document is ended by one",
-            'name it as "eos_token" in the tokenizer_config.json beside tokenizer.json',
-        )
-    return tokenizer.eos_id
-
-
-class _HashedFile:
-    """A file being written, and the sha256 of what was."""
-
-    def __init__(self, path: Path) -> None:
-        self.path, self._sha256 = path, hashlib.sha256()
-        path.touch()
-
-    def write(self, values: NDArray[Any]) -> None:
-        content = values.tobytes()
-        with open(self.path, "ab") as file:
-            file.write(content)
-        self._sha256.update(content)
-
-    def copy(self, folder: Path, dtype: np.dtype[Any]) -> None:
-        """Append the file of the same name in another folder."""
-        values = _mapped(folder / self.path.name, dtype)
-        for start in range(0, len(values), _CHUNK):
-            self.write(values[start : start + _CHUNK])
-
-    def entry(self) -> dict[str, Any]:
-        return {"size": self.path.stat().st_size, "sha256": self._sha256.hexdigest()}
-
-
-def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+def mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
     """The file as a read-only array; an empty file cannot be mapped."""
     return np.memmap(path, dtype, mode="r") if path.stat().st_size else np.empty(0, dtype)
 

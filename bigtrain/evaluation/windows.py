@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from bigtrain.data.loader import IGNORED, Batch
+from bigtrain.data.shards import TokenSplit
 from bigtrain.errors import UserError
 
 
@@ -24,19 +25,12 @@ class Windows:
     `stride == seq_len` are windows that do not overlap. All batches have one shape (a compiled model is compiled
     once): the rows are spread evenly, the last window and the last batch are padded with token 0 and no targets.
 
-    tokens: (N,) integers. document_starts: ascending positions; with `isolate` batches say which document an input
-    belongs to, and a model lets it see no other.
+    What the split's loss mask leaves out is read, and not scored. isolate: batches say which document an input belongs
+    to, and a model lets it see no other.
     """
 
-    def __init__(
-        self,
-        tokens: np.ndarray,
-        seq_len: int,
-        stride: int,
-        batch_rows: int,
-        document_starts: np.ndarray | None = None,
-        isolate: bool = False,
-    ) -> None:
+    def __init__(self, split: TokenSplit, seq_len: int, stride: int, batch_rows: int, *, isolate: bool = False) -> None:
+        tokens = split.tokens
         if not 1 <= stride <= seq_len:
             raise UserError(
                 f"evals.stride={stride} with windows of {seq_len} tokens",
@@ -47,12 +41,12 @@ class Windows:
             raise UserError(
                 f"{len(tokens)} tokens", "scoring needs at least two: one predicts the next", "give more text"
             )
-        self.tokens, self.stride = tokens, stride
+        self.tokens, self.learned, self.stride = tokens, split.learned, stride
         self.seq_len = min(seq_len, len(tokens) - 1)
         self.n_windows = 1 + -(-max(0, len(tokens) - 1 - self.seq_len) // stride)
         self.n_batches = -(-self.n_windows // batch_rows)
         self.rows = -(-self.n_windows // self.n_batches)
-        self.document_starts = document_starts if isolate else None
+        self.document_starts = split.document_starts if isolate else None
 
     def __len__(self) -> int:
         return self.n_batches
@@ -70,6 +64,8 @@ class Windows:
             seen = self.seq_len - self.stride if window else 0  # targets that an earlier window has scored
             tokens[row, :length] = part[:-1]
             targets[row, seen:length] = part[seen + 1 :]
+            if self.learned is not None:
+                targets[row, :length][self.learned[start + 1 : start + 1 + length] == 0] = IGNORED
             if self.document_starts is not None:
                 positions = np.arange(start, start + self.seq_len)
                 documents[row] = np.searchsorted(self.document_starts, positions, side="right")

@@ -16,7 +16,6 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from bigtrain.data.tokenizer_schema import WordBoundaries
 from bigtrain.environment import usable_cpus
 from bigtrain.errors import UserError
 from bigtrain.storage import write_json, write_text
@@ -24,7 +23,6 @@ from bigtrain.tokenizer.fast_encode import Encoder, fast_encoder, is_lossless_un
 from bigtrain.tokenizer.files import read
 from bigtrain.tokenizer.sentencepiece_model import BLANK, is_byte_piece
 from bigtrain.tokenizer.word_encoder import WordEncoder
-from bigtrain.tokenizer.words import continues, word_starts
 
 Ids = NDArray[np.uint32]
 
@@ -135,19 +133,6 @@ class Tokenizer:
             for text, encoding in pairs
         ]
 
-    def encode_documents_with_words(
-        self, texts: Sequence[str], boundaries: WordBoundaries = WordBoundaries.plain, *, threads: int | None = None
-    ) -> list[tuple[Ids, NDArray[np.bool_]]]:
-        """Ids of each text (n,), as `encode_documents` gives them, and whether each token continues a word (n,).
-
-        Raises UserError where jieba is asked for and missing.
-        """
-        found = []
-        for text, ids in zip(texts, self.encode_documents(texts, threads=threads), strict=True):
-            begin, inside_character = self._characters(text, ids)
-            found.append((ids, continues(text, begin, word_starts(text, boundaries)) | inside_character))
-        return found
-
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids; special tokens stand for none."""
         text: str = self.backend.decode(list(ids), skip_special_tokens=True)
@@ -189,7 +174,7 @@ class Tokenizer:
             lengths[id_] = 1 if is_byte_piece(piece) else len(piece.replace(BLANK, " ").encode("utf-8"))
         return lengths
 
-    def _characters(self, text: str, ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def characters(self, text: str, ids: Ids) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """The first character that each token stands for, and whether it begins inside that."""
         lead = (np.frombuffer(text.encode("utf-8"), np.uint8) & 0xC0) != 0x80
         if self._lengths is not None and (lengths := self._lengths[ids]).sum() == len(lead):

@@ -50,15 +50,16 @@ def count_words(text: str, boundaries: WordBoundaries) -> int:
     return int((word_starts(text, boundaries) & ((kind == _LETTER) | (kind == _HAN))).sum())
 
 
-def continues(text: str, begin: NDArray[np.int64], starts: Flags) -> Flags:
+def continues(text: str, begin: NDArray[np.int64], inside: Flags, boundaries: WordBoundaries) -> Flags:
     """Whether each token continues the word that a token before it began (n,).
 
-    begin: the first character that each stands for; blanks in front of a word belong to it. starts: of `word_starts`.
+    begin, inside: the first character that each stands for, and whether it begins inside that, as
+    `Tokenizer.characters` gives them. Blanks in front of a word belong to it. Raises UserError as `word_starts`.
     """
     n = len(text)
     places = np.where(_kinds(code_points(text)) == _BLANK, n, np.arange(n))
     after_blanks = np.minimum.accumulate(np.append(places, n)[::-1])[::-1][begin]
-    flags: Flags = ~np.append(starts, True)[after_blanks]
+    flags: Flags = ~np.append(word_starts(text, boundaries), True)[after_blanks] | inside
     return flags
 
 

@@ -125,7 +125,7 @@ class Loop:
             sum(self.objective.weight(batch) for batch in micro_batches),
             sum(n_tokens(batch) for batch in micro_batches),
         )
-        loss = self._gradient(parts, weight)
+        loss = self._gradient(parts, weight or 1.0)  # a loss mask may leave out all of a batch
         if loss is None:
             return None
         norm = torch.nn.utils.get_total_norm(gradients(self.parameters))

@@ -41,7 +41,7 @@ def bigtrain(corpus: Path, tokenizer: Path, work: Path, workers: int) -> Path:
 
 def datasets_map(corpus: Path, tokenizer: Path, work: Path, workers: int) -> Path:
     """Hugging Face's way: load_dataset, map in batches, then one array on disk (as nanoGPT's prepare.py writes it)."""
-    import datasets  # type: ignore[import-not-found]
+    import datasets  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     datasets.disable_progress_bars()
     backend = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))

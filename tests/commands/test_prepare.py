@@ -8,6 +8,7 @@ from harness import run_verb
 
 from bigtrain.commands import prepare
 from bigtrain.config import load
+from bigtrain.data.shards import PreparedSet
 from bigtrain.errors import UserError
 
 
@@ -81,3 +82,50 @@ def test_a_dry_run_says_what_it_would_take(tmp_path: Path, capsys: pytest.Captur
     assert not (tmp_path / "set").exists()
     prepare.show(result)
     assert "read, clean, exact, near, split" in capsys.readouterr().out
+
+
+DIALOGUES = [f"Question: {n} and 1\nAnswer: {n + 1}\n\nQuestion: {n} twice\nAnswer: {2 * n}" for n in range(60)]
+BETWEEN = r'data.loss_between=["Answer:","Question:"]'
+
+
+def dialogues(tmp_path: Path, *more: str) -> list[str]:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"text": text}) + "\n" for text in DIALOGUES))
+    return [f"data.files={rows}", "tokenizer=bytes", "data.validation_fraction=0.2", BETWEEN, *more]
+
+
+def test_a_loss_mask_is_heard_in_training_and_in_evaluation(tmp_path: Path) -> None:
+    made = run_verb("prepare", dialogues(tmp_path, f"output={tmp_path / 'set'}"))
+    prepared = PreparedSet.open(tmp_path / "set")
+    train = prepared.split("train")
+    assert made["learned_train"] == train.n_targets() < made["tokens_train"] // 2
+    assert train.learned is not None
+    shown = "".join(
+        chr(token) if token < 128 else "\n" for token, flag in zip(train.tokens, train.learned, strict=True) if flag
+    )
+    assert shown.startswith(DIALOGUES[0].partition("Answer:")[2].partition("Question:")[0] + "Question: 0\n")
+
+    small = ["model=tiny", "model.dim=32", "model.n_heads=2", "model.n_layers=1", "model.max_seq_len=64", "device=cpu"]
+    words = [*small, "train.batch_rows=4", "train.max_steps=3", "train.eval_tokens=null", f"run.dir={tmp_path / 'run'}"]
+    trained = run_verb("pretrain", [*words, f"data.path={tmp_path / 'set'}"])
+    measured = run_verb(
+        "evaluate", [f"checkpoint={tmp_path / 'run'}", f"data.path={tmp_path / 'set'}", "evals.stride=64"]
+    )
+    assert measured["tokens"] == prepared.split("validation").n_targets()
+    assert measured["loss"] == pytest.approx(trained["val_loss"], abs=1e-5)
+    everything = run_verb("evaluate", [checkpoint, f"data.files={tmp_path / 'rows.jsonl'}"])
+    assert everything["tokens"] > 4 * measured["tokens"]
+
+
+def test_a_loss_mask_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no text for training holds 'Reply:'"):
+        run_verb("prepare", dialogues(tmp_path, f"output={tmp_path / 'set'}", "data.loss_between=[Reply:]"))
+    assert not (tmp_path / "set").exists()
+    with pytest.raises(UserError, match="between two strings"):
+        run_verb("prepare", dialogues(tmp_path, f"output={tmp_path / 'set'}", "data.loss_between=[a,b,c]"))
+
+
+def test_an_encoder_has_no_use_for_a_loss_mask(tmp_path: Path) -> None:
+    words = ["objective=masked", "model=bert-tiny", "device=cpu", f"run.dir={tmp_path / 'run'}", "tokenizer=wordpiece"]
+    with pytest.raises(UserError, match="it guesses hidden tokens wherever they are"):
+        run_verb("pretrain", [*dialogues(tmp_path), *words, "tokenizer.vocab_size=100", "train.max_steps=2"])

@@ -1,20 +1,16 @@
 import itertools
 import random
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from bigtrain.data.loader import Loader, Windows, permute
+from bigtrain.data.loader import IGNORED, Loader, Windows, permute
+from bigtrain.data.shards import TokenSplit
 from bigtrain.errors import UserError
 
 
-def split(n_tokens: int, starts: list[int] | None = None) -> SimpleNamespace:
-    class Split(SimpleNamespace):
-        def __len__(self) -> int:
-            return len(self.tokens)
-
-    return Split(tokens=np.arange(n_tokens, dtype=np.uint16), document_starts=np.array(starts or [0]))
+def split(n_tokens: int, starts: list[int] | None = None, learned: np.ndarray | None = None) -> TokenSplit:
+    return TokenSplit(np.arange(n_tokens, dtype=np.uint16), np.array(starts or [0]), n_tokens, learned=learned)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 64, 100, 1000, 4097])
@@ -101,3 +97,17 @@ def test_tokens_before_a_row_are_read_and_not_scored():
     with pytest.raises(UserError, match=r"train\.seq_len=10 with 14 tokens"):
         Windows(split(14), 10, seed=3, before=4)
     assert len(Windows(split(15), 10, seed=3, before=4)) == 1
+
+
+def test_tokens_that_a_loss_mask_leaves_out_are_read_and_are_no_targets():
+    learned = np.random.default_rng(2).integers(0, 2, 1000, dtype=np.uint8)
+    plain, masked = (
+        Windows(split(1000), 10, seed=3, before=2),
+        Windows(split(1000, learned=learned), 10, seed=3, before=2),
+    )
+    rows, passes = np.arange(len(plain)), np.arange(len(plain)) % 3
+    wanted, given = plain.batch(rows, passes), masked.batch(rows, passes)
+    assert given["tokens"].equal(wanted["tokens"])
+    scored = learned[wanted["targets"].numpy().clip(min=0)] == 1  # a target is its own position
+    assert given["targets"].numpy()[scored].tolist() == wanted["targets"].numpy()[scored].tolist()
+    assert (given["targets"].numpy()[~scored] == IGNORED).all()

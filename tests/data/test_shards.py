@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from bigtrain.data.schema import BytesConfig, WordBoundaries, WordsConfig
-from bigtrain.data.shards import PreparedSet, ShardWriter, token_dtype
+from bigtrain.data.shard_writer import ShardWriter
+from bigtrain.data.shards import PreparedSet, token_dtype
 from bigtrain.data.split import TRAIN, VALIDATION
 from bigtrain.errors import UserError
 from bigtrain.tokenizer import Tokenizer, train
@@ -95,6 +96,28 @@ def test_which_tokens_continue_a_word_is_stored_where_it_is_asked_for(folder: Pa
     prepared.verify()
     (other / "train.words.bin").write_bytes(b"\0" * 8)
     with pytest.raises(UserError, match=r"train\.words\.bin"):
+        PreparedSet.open(other)
+
+
+def test_which_tokens_are_learned_is_stored_where_it_is_asked_for(folder: Path, tmp_path: Path) -> None:
+    assert PreparedSet.open(folder).split(TRAIN).learned is None
+    other = tmp_path / "other"
+    other.mkdir()
+    writer = ShardWriter(other, train(BytesConfig(), []), loss_between=["A:", "Q"])
+    texts = ["QaA:bÄ", "QaA:bQcA:dQ", "Qa"]
+    writer.add(TRAIN, texts)
+    writer.finish("f", settings={"tokenizer": {"name": "bytes"}, "loss_between": ["A:", "Q"]})
+    prepared = PreparedSet.open(other)
+    split = prepared.split(TRAIN)
+    assert split.learned is not None
+    # To the end and the end itself, where the second mark is missing; that mark too where it is there.
+    wanted = ["00001111", "000011000111", "000"]
+    assert "".join(map(str, split.learned.tolist())) == "".join(wanted)
+    assert prepared.manifest["splits"][TRAIN]["learned"] == split.n_targets() == "".join(wanted).count("1")
+    assert split.first(5).n_targets() == 1
+    prepared.verify()
+    (other / "train.loss.bin").write_bytes(b"\0" * 8)
+    with pytest.raises(UserError, match=r"train\.loss\.bin"):
         PreparedSet.open(other)
 
 

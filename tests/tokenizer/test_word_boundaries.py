@@ -18,8 +18,8 @@ from bigtrain.data.tokenizer_schema import (
     WordsConfig,
 )
 from bigtrain.errors import UserError
-from bigtrain.tokenizer import Tokenizer, train, words
-from bigtrain.tokenizer.words import count_words, word_starts
+from bigtrain.tokenizer import Ids, Tokenizer, train, words
+from bigtrain.tokenizer.words import Flags, continues, count_words, word_starts
 
 SENTENCE = "The naïve tokenizers' 3rd (unbelievable) re-run, नमस्ते 南京市长江大桥 👩🏽‍👧!"
 
@@ -32,12 +32,18 @@ def trained() -> dict[str, Tokenizer]:
     return {kind.name: train(kind(**sizes.get(kind, {})), texts) for kind in kinds}
 
 
+def encoded(tokenizer: Tokenizer, text: str, boundaries: WordBoundaries = WordBoundaries.plain) -> tuple[Ids, Flags]:
+    """Ids of a text, and whether each continues a word."""
+    [ids] = tokenizer.encode_documents([text])
+    return ids, continues(text, *tokenizer.characters(text, ids), boundaries)
+
+
 def groups(tokenizer: Tokenizer, text: str, boundaries: WordBoundaries) -> list[str]:
     """The text of each word, from the tokens that belong together."""
-    ((ids, continues),) = tokenizer.encode_documents_with_words([text], boundaries)
+    ids, flags = encoded(tokenizer, text, boundaries)
     assert ids.tolist() == tokenizer.encode(text)
     found: list[list[int]] = []
-    for id_, goes_on in zip(ids.tolist(), continues.tolist(), strict=True):
+    for id_, goes_on in zip(ids.tolist(), flags.tolist(), strict=True):
         if goes_on:
             found[-1].append(id_)
         else:
@@ -66,28 +72,29 @@ def test_bytes_of_a_word_and_of_a_character_are_kept_together(trained: dict[str,
 def test_word_pieces_continue_where_their_mark_says_so(trained: dict[str, Tokenizer]) -> None:
     tokenizer = trained["wordpiece"]
     for text in [SENTENCE.partition(" 👩")[0], *random_texts(300, seed=52)]:
-        ((ids, continues),) = tokenizer.encode_documents_with_words([text])
+        ids, flags = encoded(tokenizer, text)
         marks = [tokenizer.backend.id_to_token(id_).startswith("##") for id_ in ids.tolist()]
         if all(character.isalnum() or character in " .,!?" for character in text):
-            assert continues.tolist() == marks, repr(text)
+            assert flags.tolist() == marks, repr(text)
     assert any(marks)
 
 
 @pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram", "words", "bytes", "chars"])
 def test_every_token_has_a_flag_and_the_first_begins(trained: dict[str, Tokenizer], kind: str) -> None:
     texts = ["", " ", "</s>", *random_texts(300, seed=53)]
-    for text, (ids, continues) in zip(texts, trained[kind].encode_documents_with_words(texts), strict=True):
+    for text in texts:
+        ids, flags = encoded(trained[kind], text)
         assert ids.tolist() == trained[kind].encode(text)
-        assert len(ids) == len(continues)
+        assert len(ids) == len(flags)
         if len(ids) and text[:1].isalpha():
-            assert not continues[0]
+            assert not flags[0]
 
 
 def test_a_token_that_begins_inside_a_character_continues() -> None:
     """Bytes of 中 (E4 B8 AD) and 为 (E4 B8 BA): the token of E4 B8 is shared, AD stands alone."""
     tokenizer = train(BPEConfig(vocab_size=258), ["中为"] * 50)
-    ((_, continues),) = tokenizer.encode_documents_with_words(["中为"])
-    assert continues.tolist() == [False, True, False, True]
+    _, flags = encoded(tokenizer, "中为")
+    assert flags.tolist() == [False, True, False, True]
 
 
 def test_starts_and_counts() -> None:

@@ -47,6 +47,7 @@ def masked_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
             "give model=bert-tiny or another encoder, or objective=causal",
         )
     check_vocabulary(model, tokenizer)
+    _refuse_loss_mask(any(split.learned is not None for split in data.splits("train")))
     if objective.next_sentence:
         model = _telling_pairs(config, model)
     if train.sample_prompts:
@@ -74,13 +75,13 @@ def masked_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
         validation=lambda rows: validation_parts(
             data,
             train,
-            lambda tokens, starts: MaskedWindows(
-                tokens,
+            lambda split: MaskedWindows(
+                split.tokens,
                 seq_len,
                 rows,
                 frame,
                 Masker(tokenizer),
-                document_starts=starts if train.isolate_documents else None,
+                document_starts=split.document_starts if train.isolate_documents else None,
                 pairs=objective.next_sentence,
             ),
         ),
@@ -89,6 +90,15 @@ def masked_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
         seq_len=seq_len,
         batch_rows=batch_rows(train, seq_len),
     )
+
+
+def _refuse_loss_mask(there: bool) -> None:
+    if there:
+        raise UserError(
+            "an encoder with text that has a loss mask (data.loss_between)",
+            "it guesses hidden tokens wherever they are",
+            "prepare the text without data.loss_between, or give objective=causal",
+        )
 
 
 def _telling_pairs(config: Any, model: Model) -> Model:
@@ -126,6 +136,7 @@ def masked_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer
     """Windows with hidden tokens, and some of the tokens hidden one at a time."""
     config: EvaluateConfig = loaded.config
     _, split = measured_split(loaded, tokenizer, placement)
+    _refuse_loss_mask(split.learned is not None)
     tokens, seq_len = split.tokens[: config.evals.max_tokens], window_length(config, source)
     rows = config.evals.batch_rows or max(1, TOKENS_AT_ONCE // seq_len)
     alone, pairs = config.evals.alone_tokens, source.output.next_sentence

@@ -101,9 +101,7 @@ def causal_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
         validation=lambda rows: validation_parts(
             data,
             train,
-            lambda tokens, starts: Windows(
-                tokens, model.carried + seq_len, seq_len, rows, starts, isolate=train.isolate_documents
-            ),
+            lambda split: Windows(split, model.carried + seq_len, seq_len, rows, isolate=train.isolate_documents),
         ),
         tokenizer=tokenizer,
         fingerprint=data.fingerprint,
@@ -124,27 +122,24 @@ def check_vocabulary(model: Model, tokenizer: Tokenizer) -> None:
         )
 
 
-def validation_parts(
-    data: PreparedSets, train: TrainConfig, windows: Callable[[np.ndarray, np.ndarray], Batches]
-) -> list[Part]:
+def validation_parts(data: PreparedSets, train: TrainConfig, windows: Callable[[TokenSplit], Batches]) -> list[Part]:
     """The first validation tokens of every set that has some, equally many of each as far as they go.
 
-    windows: what is made of tokens (N,) and the places where documents begin. Measured together, a set counts as much
-    as its weight says, however many of its tokens are measured.
+    windows: what is made of these tokens. Measured together, a set counts as much as its weight says, however many of
+    its tokens are measured.
     """
     most = None if train.eval_tokens is None else train.eval_tokens // len(data.sets) + 1
     parts = []
     for name, one in data.sets.items():
-        split = one.split("validation")
-        tokens = split.tokens[:most]
-        if len(tokens) < 2:
+        split = one.split("validation").first(most)
+        n_targets = split.n_targets()
+        if not n_targets:
             continue
-        weight = data.slots[name] / (len(tokens) - 1) if len(data.sets) > 1 else 1.0
-        parts.append(Part(windows(tokens, split.document_starts), name, weight))
+        weight = data.slots[name] / n_targets if len(data.sets) > 1 else 1.0
+        parts.append(Part(windows(split), name, weight))
         if train.eval_train_tokens:
-            part = one.split("train")
-            batches = windows(part.tokens[: train.eval_train_tokens + 1], part.document_starts)
-            parts.append(Part(batches, f"{name}_train".lstrip("_"), weight=0.0))
+            part = one.split("train").first(train.eval_train_tokens + 1)
+            parts.append(Part(windows(part), f"{name}_train".lstrip("_"), weight=0.0))
     return parts
 
 
@@ -184,10 +179,10 @@ def measured_split(loaded: Loaded, tokenizer: Tokenizer, placement: Placement) -
         part = "train"
     found = placement.lead_first(lambda: prepared(data, AutoTokenizerConfig(), tokenizer))
     split = found.split(part)
-    if len(split) < 2:
+    if not split.n_targets():
         where = data.path or data.builtin or ", ".join([*data.files, *data.sources])
         raise UserError(
-            f"the {part} part (data.split={part}) of {where}: {len(split)} tokens",
+            f"the {part} part (data.split={part}) of {where}: {len(split)} tokens, {split.n_targets()} to be predicted",
             "one token predicts the next",
             "name more text, or another part",
         )
@@ -198,9 +193,10 @@ def text_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, 
     """Windows that overlap, so that every token is predicted once."""
     config: EvaluateConfig = loaded.config
     found, split = measured_split(loaded, tokenizer, placement)
-    tokens = split.tokens if config.evals.max_tokens is None else split.tokens[: config.evals.max_tokens + 1]
+    if config.evals.max_tokens is not None:
+        split = split.first(config.evals.max_tokens + 1)
     seq_len = window_length(config, source)
     rows = config.evals.batch_rows or max(1, TOKENS_AT_ONCE // seq_len)
-    windows = Windows(tokens, seq_len, config.evals.stride or max(1, seq_len // 2), rows)
+    windows = Windows(split, seq_len, config.evals.stride or max(1, seq_len // 2), rows)
     objective = Causal(token_bytes=token_bytes(found.tokenizer(), [split]))
-    return Measurement(objective, windows, {"tokens": len(tokens) - 1})
+    return Measurement(objective, windows, {"tokens": split.n_targets()})

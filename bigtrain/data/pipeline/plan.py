@@ -22,7 +22,8 @@ from bigtrain.data.schema import (
     TrainableTokenizerConfig,
     WordBoundaries,
 )
-from bigtrain.data.shards import FORMAT, end_of_document
+from bigtrain.data.shard_writer import end_of_document
+from bigtrain.data.shards import FORMAT
 from bigtrain.environment import usable_cpus
 from bigtrain.tokenizer import Tokenizer, choose
 from bigtrain.tokenizer import settings as tokenizer_settings
@@ -189,6 +190,7 @@ def _settings(
         **steps.settings(),
         "tokenizer": tokenizer_settings(chosen),
         "word_boundaries": str(words),
+        "loss_between": data.loss_between,
         "provenance": steps.provenance({source.format for source in sources}, words),
     }
 

@@ -28,7 +28,7 @@ from bigtrain.data.pipeline.tokens import Kept, Placing, TokensJob, counts_of, m
 from bigtrain.data.pipeline.work import WorkFolder
 from bigtrain.data.reading.sources import Problems, no_text
 from bigtrain.data.schema import TokenizerConfig
-from bigtrain.data.shards import ShardWriter
+from bigtrain.data.shard_writer import ShardWriter
 from bigtrain.data.split import PARTS, TRAIN, Split
 from bigtrain.environment import usable_cpus
 from bigtrain.errors import UserError
@@ -237,6 +237,7 @@ class Preparation:
                 self.work.path / "tokenizer",
                 self.plan.fingerprint,
                 self.plan.words,
+                self.plan.data.loss_between,
                 threads,
                 self.work.path / "tokens" / f"{placing.kept.number:05}",
             )
@@ -281,11 +282,13 @@ class Preparation:
         """Put the parts together."""
         plan, folder = self.plan, self.work.path / f"set.{uuid.uuid4().hex[:8]}.tmp"
         folder.mkdir()
-        writer = ShardWriter(folder, tokenizer, plan.words)
+        writer = ShardWriter(folder, tokenizer, plan.words, plan.data.loss_between)
         with self.display.stage("set", len(tokens), "") as stage:
             for part in tokens:
                 writer.append(part, counts_of(part))
                 stage.advance(1)
+        if writer.counts[TRAIN].get("learned") == 0:
+            raise _nothing_learned(plan.data.loss_between)
         write_json(folder / "statistics.json", figures)
         writer.finish(
             plan.fingerprint,
@@ -300,3 +303,11 @@ class Preparation:
             finish(folder)
         self.work.publish(folder, final)
         return writer
+
+
+def _nothing_learned(between: list[str]) -> UserError:
+    return UserError(
+        f"data.loss_between={between}: no text for training holds {between[0]!r}",
+        "only what stands behind the first of the two is learned",
+        "name what stands before and behind what is to be learned, as it is in the texts once they are cleaned",
+    )

@@ -21,7 +21,7 @@ from bigtrain.data.pipeline.facts import LENGTHS, Tally, utf8_size
 from bigtrain.data.pipeline.results import result
 from bigtrain.data.pipeline.store import Documents
 from bigtrain.data.schema import SplitBy, WordBoundaries
-from bigtrain.data.shards import ShardWriter
+from bigtrain.data.shard_writer import ShardWriter
 from bigtrain.data.split import PARTS, TRAIN, Split
 from bigtrain.tokenizer import Tokenizer
 
@@ -123,6 +123,7 @@ class TokensJob:
     tokenizer: Path
     fingerprint: str  # of the plan
     words: WordBoundaries
+    loss_between: list[str]
     threads: int | None
     folder: Path
 
@@ -150,7 +151,7 @@ def make_tokens(job: TokensJob) -> TokensDone:
     kept = job.placing.kept
     with result(job.folder) as folder:
         tokenizer, tally = stored_tokenizer(job.tokenizer, job.fingerprint), Tally()
-        writer = ShardWriter(folder, tokenizer, job.words, threads=job.threads)
+        writer = ShardWriter(folder, tokenizer, job.words, job.loss_between, threads=job.threads)
         documents, kinds = kept.open()
         if kept.dedup:
             _count_duplicates(tally, kept.dedup, np.diff(documents.table["end"], prepend=0), kinds)
