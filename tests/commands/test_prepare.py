@@ -108,9 +108,8 @@ def test_a_loss_mask_is_heard_in_training_and_in_evaluation(tmp_path: Path) -> N
     small = ["model=tiny", "model.dim=32", "model.n_heads=2", "model.n_layers=1", "model.max_seq_len=64", "device=cpu"]
     words = [*small, "train.batch_rows=4", "train.max_steps=3", "train.eval_tokens=null", f"run.dir={tmp_path / 'run'}"]
     trained = run_verb("pretrain", [*words, f"data.path={tmp_path / 'set'}"])
-    measured = run_verb(
-        "evaluate", [f"checkpoint={tmp_path / 'run'}", f"data.path={tmp_path / 'set'}", "evals.stride=64"]
-    )
+    checkpoint = f"checkpoint={tmp_path / 'run'}"
+    measured = run_verb("evaluate", [checkpoint, f"data.path={tmp_path / 'set'}", "evals.stride=64"])
     assert measured["tokens"] == prepared.split("validation").n_targets()
     assert measured["loss"] == pytest.approx(trained["val_loss"], abs=1e-5)
     everything = run_verb("evaluate", [checkpoint, f"data.files={tmp_path / 'rows.jsonl'}"])
