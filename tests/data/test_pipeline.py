@@ -272,8 +272,7 @@ def test_nothing_half_written_stays(
     with pytest.raises(UserError if kind == "user" else DiskFull):
         prepare(corpus, BPE, tmp_path / "set")
     assert calls == 4
-    left = {"corpus"} if kind == "user" else {"corpus", "set.preparing"}
-    assert {path.name for path in tmp_path.iterdir()} == left
+    assert {path.name for path in tmp_path.iterdir()} == {"corpus", "set.preparing"}
     monkeypatch.undo()
     assert prepare(corpus, BPE, tmp_path / "set").verify() is None
     assert {path.name for path in tmp_path.iterdir()} == {"corpus", "set"}
@@ -292,14 +291,15 @@ def test_an_input_that_changes_meanwhile_is_noticed(
     monkeypatch.setattr(run, "make_documents", append)
     with pytest.raises(UserError, match="changed while it was read"):
         prepare(corpus, BPE, tmp_path / "set")
-    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+    assert not (tmp_path / "set").exists()
 
 
 @pytest.mark.parametrize("on_error", OnError)
 def test_an_input_that_vanishes_meanwhile_is_an_error(
     on_error: OnError, corpus: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where errors are skipped: the fingerprint says that the file is in the set."""
+    """Where errors are skipped it is one of them, and no fingerprint says that the file is in the set."""
+    promised = Plan.make(corpus, BPE).fingerprint
     make = run.make_documents
 
     def remove(job: Any) -> Any:
@@ -308,9 +308,88 @@ def test_an_input_that_vanishes_meanwhile_is_an_error(
 
     monkeypatch.setattr(run, "make_documents", remove)
     corpus.on_error = on_error
-    with pytest.raises(UserError, match=r"text\.txt"):
-        prepare(corpus, BPE, tmp_path / "set")
-    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+    if on_error is OnError.skip:
+        found = prepare(corpus, BPE, tmp_path / "set")
+        assert found.manifest["errors"] == 1
+        assert sum(counts["documents"] for counts in found.manifest["splits"].values()) == 200
+        assert found.fingerprint != promised
+    else:
+        with pytest.raises(UserError, match=r"text\.txt"):
+            prepare(corpus, BPE, tmp_path / "set")
+        assert not (tmp_path / "set").exists()
+
+
+def test_the_cache_promises_no_file_that_is_gone(
+    corpus: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, path = run.make_documents, Path(corpus.files[0]) / "text.txt"
+
+    def remove(job: Any) -> Any:
+        path.unlink(missing_ok=True)
+        return make(job)
+
+    corpus.on_error = OnError.skip
+    with monkeypatch.context() as patch:
+        patch.setenv("BIGTRAIN_CACHE", str(tmp_path / "cache"))
+        patch.setattr(run, "make_documents", remove)
+        with pytest.raises(UserError, match="gone since"):
+            prepared(corpus, BytesConfig())
+        prepared(corpus, BytesConfig()).verify()
+
+
+def test_files_that_cannot_be_opened_are_skipped_and_counted(corpus: DataConfig, tmp_path: Path) -> None:
+    (Path(corpus.files[0]) / "dangling.txt").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"dangling\.txt"):
+        prepare(corpus, BytesConfig(), tmp_path / "set")
+    corpus.on_error = OnError.skip
+    found = prepare(corpus, BytesConfig(), tmp_path / "set")
+    assert found.manifest["errors"] == 1
+    assert prepare(corpus, BytesConfig(), tmp_path / "set").fingerprint == found.fingerprint
+    (Path(corpus.files[0]) / "dangling.txt").unlink()
+    assert prepare(corpus, BytesConfig(), tmp_path / "other").fingerprint != found.fingerprint
+    corpus.on_error, corpus.max_errors = OnError.skip, 0
+    (Path(corpus.files[0]) / "dangling.txt").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"\(and 0 before\)"):
+        prepare(corpus, BytesConfig(), tmp_path / "third")
+
+
+def test_skipping_errors_goes_on_from_what_is_done(corpus: DataConfig, tmp_path: Path) -> None:
+    clean = prepare(corpus, BytesConfig(), tmp_path / "clean")
+    corpus.on_error = OnError.skip
+    assert prepare(corpus, BytesConfig(), tmp_path / "clean").fingerprint == clean.fingerprint
+    with open(Path(corpus.files[0]) / "rows.jsonl", "a") as file:
+        file.write("\nbroken")
+    assert prepare(corpus, BytesConfig(), tmp_path / "set").manifest["errors"] == 1
+    corpus.on_error = OnError.stop
+    with pytest.raises(UserError, match="leaves out 1 rows or files"):
+        prepare(corpus, BytesConfig(), tmp_path / "set")
+
+
+@pytest.mark.parametrize("given", [".", "**/*.json*", "data"])
+def test_output_inside_the_input_is_no_input(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows.jsonl").write_text('{"text": "one row"}\n' * 9)
+    monkeypatch.chdir(tmp_path)
+    data = DataConfig(files=[given], validation_fraction=0)
+    output = Path("data/set")
+    with monkeypatch.context() as patch:
+        patch.setattr(run.Preparation, "_set", stopped)
+        with pytest.raises(UserError, match="late"):
+            prepare(data, BytesConfig(), output)
+    assert list(Path("data/set.preparing").glob("*/*/done.json"))
+    found = prepare(data, BytesConfig(), output)
+    assert found.manifest["input"]["files"] == 1
+    assert prepare(data, BytesConfig(), output).fingerprint == found.fingerprint
+    (tmp_path / "run").mkdir()
+    for name in ("config.yaml", "status.json"):
+        (tmp_path / "run" / name).write_text("{}")
+    assert prepare(data, BytesConfig(), output).fingerprint == found.fingerprint
+    with pytest.raises(UserError, match="no field 'text'"):  # what is named itself is meant
+        prepare(DataConfig(files=["data/set/statistics.json"]), BytesConfig(), tmp_path / "other")
+
+
+def stopped(*_: object) -> None:
+    raise UserError("a late error", "x", "y")
 
 
 def test_bad_input_leaves_nothing(corpus: DataConfig, tmp_path: Path) -> None:

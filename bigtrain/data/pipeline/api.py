@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from bigtrain.data.pipeline.plan import Plan
 from bigtrain.data.pipeline.run import Preparation
 from bigtrain.data.pipeline.steps import Steps
 from bigtrain.data.pipeline.work import held, remove_finished
-from bigtrain.data.schema import AutoTokenizerConfig, DataConfig, TokenizerConfig
+from bigtrain.data.schema import AutoTokenizerConfig, DataConfig, OnError, TokenizerConfig
 from bigtrain.data.shards import MANIFEST, PreparedSet
 from bigtrain.errors import UserError
 from bigtrain.log import log
@@ -75,6 +76,10 @@ def prepared(data: DataConfig, tokenizer_config: TokenizerConfig, tokenizer: Tok
     folder = cache_folder() / "prepared" / plan.fingerprint
     with _writable(folder, "set BIGTRAIN_CACHE to a folder that can be written"):
         found, new = _into(plan, folder, LocalConfig(), None, None, wait=True)
+    if found.fingerprint != plan.fingerprint:
+        shutil.rmtree(folder)
+        raise UserError("an input file is gone since this began", "input keeps still", "run the command again")
+    _check_errors(found, data)
     log.info("prepared data %s %s", "cached in" if new else "reused from", folder)
     return found
 
@@ -128,9 +133,21 @@ def _already_there(plan: Plan, output: Path) -> PreparedSet:
             "nothing is overwritten",
             "choose a new folder, or delete this one",
         )
+    _check_errors(found, plan.data)
     remove_finished(output)
     log.info("already prepared: %s", output)
     return found
+
+
+def _check_errors(found: PreparedSet, data: DataConfig) -> None:
+    """Refuse a set that leaves out what could not be read, unless that is allowed. Raises UserError."""
+    n = found.manifest.get("errors", 0)
+    if n and data.on_error is OnError.stop:
+        raise UserError(
+            f"data.on_error=stop with {found.path}, which leaves out {n} rows or files that could not be read",
+            "nothing is left out unawares",
+            "take the set as it is with data.on_error=skip, or correct the input",
+        )
 
 
 def _check_tokenizer(found: PreparedSet, config: TokenizerConfig, tokenizer: Tokenizer | None) -> None:

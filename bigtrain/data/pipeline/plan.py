@@ -18,6 +18,7 @@ from bigtrain.data.schema import (
     AutoTokenizerConfig,
     DataConfig,
     Format,
+    OnError,
     TokenizerConfig,
     TrainableTokenizerConfig,
     WordBoundaries,
@@ -25,6 +26,7 @@ from bigtrain.data.schema import (
 from bigtrain.data.shard_writer import end_of_document
 from bigtrain.data.shards import FORMAT
 from bigtrain.environment import usable_cpus
+from bigtrain.errors import UserError
 from bigtrain.tokenizer import Tokenizer, choose
 from bigtrain.tokenizer import settings as tokenizer_settings
 
@@ -52,7 +54,7 @@ class Plan:
     data: DataConfig
     steps: Steps
     sources: list[Source]
-    stamps: list[files.Stamp]
+    stamps: list[files.Stamp | None]  # None: it is not there, which `data.on_error` lets pass
     evaluation: list[Source]  # files of the evaluation sets
     parts: list[Part]
     tokenizer: Tokenizer | TrainableTokenizerConfig  # given, or to be trained on the training text
@@ -84,7 +86,7 @@ class Plan:
         if isinstance(chosen, Tokenizer):
             end_of_document(chosen)
         sources = find(data)
-        stamps = [files.stamp(source.path) for source in sources]
+        stamps = [_stamp(source.path, data.on_error) for source in sources]
         evaluation = _evaluation_sources(steps.decontaminate) if steps.decontaminate else []
         parts = _sample(_divide(sources, stamps, _SMALLEST_PART if steps.names else _LARGEST_PART), data.sample)
         settings = _settings(data, sources, steps, chosen, words)
@@ -94,7 +96,7 @@ class Plan:
     @property
     def n_bytes(self) -> int:
         """Size of the input, as stored."""
-        return sum(stamp.size for stamp in self.stamps)
+        return sum(stamp.size for stamp in self.stamps if stamp)
 
     def input(self) -> dict[str, Any]:
         """The input as the manifest tells of it."""
@@ -105,10 +107,20 @@ class Plan:
             "formats": dict(sorted(Counter(str(source.format) for source in self.sources).items())),
         }
 
-    def changed(self) -> str | None:
-        """The first file that is not what it was when the plan was made."""
-        pairs = zip(self.sources, self.stamps, strict=True)
-        return next((source.path for source, stamp in pairs if files.stamp(source.path) != stamp), None)
+    def check_unchanged(self) -> list[str]:
+        """Raises UserError where a file is not what it was when the plan was made.
+
+        Returns the files that are gone since; with data.on_error=stop there are none.
+        """
+        gone = []
+        for source, before in zip(self.sources, self.stamps, strict=True):
+            now = _stamp(source.path, self.data.on_error)
+            if now is None and before is not None:
+                gone.append(source.path)
+            elif now != before:
+                given = f"{source.path}: changed while it was read"
+                raise UserError(given, "input keeps still", "run the command again")
+        return gone
 
     def names(self) -> dict[str, str]:
         """What each file is called in reports: its path below the folder that holds all of them."""
@@ -128,10 +140,20 @@ def _evaluation_sources(config: DecontaminateConfig) -> list[Source]:
     return evaluation_sources(config)
 
 
-def _divide(sources: list[Source], stamps: list[files.Stamp], smallest: int) -> list[Part]:
+def _stamp(path: str, on_error: OnError) -> files.Stamp | None:
+    """Of a file; None where there is none and errors are skipped: who reads it counts them. Raises UserError."""
+    try:
+        return files.stamp(path)
+    except UserError:
+        if on_error is OnError.stop:
+            raise
+        return None
+
+
+def _divide(sources: list[Source], stamps: list[files.Stamp | None], smallest: int) -> list[Part]:
     """Whole files, and pieces of large ones, in parts of about the same size, at least of `smallest` bytes."""
-    pairs = zip(sources, stamps, strict=True)
-    sizes = [stamp.size * (_UNPACKED if _is_packed(source) else 1) for source, stamp in pairs]
+    stored = [stamp.size if stamp else 0 for stamp in stamps]
+    sizes = [size * (_UNPACKED if _is_packed(source) else 1) for source, size in zip(sources, stored, strict=True)]
     size = min(max(sum(sizes) // _PARTS, smallest), _LARGEST_PART)
     parts, held, filled = list[Part](), list[Piece](), 0.0
     for source, n_bytes in zip(sources, sizes, strict=True):
@@ -181,7 +203,6 @@ def _settings(
             }
             for name, source in by_name.items()
         },
-        "on_error": str(data.on_error),
         "max_row_bytes": data.max_row_bytes,
         "validation_fraction": data.validation_fraction,
         "test_fraction": data.test_fraction,
@@ -200,9 +221,17 @@ def _fingerprint(plan: Plan) -> str:
     most = None if plan.data.sample is None else _HEAD
     read = {piece.source.path for part in plan.parts for piece in part.pieces}
 
-    def content(source: Source, stamp: files.Stamp) -> list[Any]:
-        digest = _sha256(source.path, most) if source.path in read else None
-        return [source.name, source.format, source.compression, stamp.size if most else None, digest]
+    def content(source: Source, stamp: files.Stamp | None) -> list[Any]:
+        size = stamp.size if most and stamp else None
+        return [source.name, source.format, source.compression, size, digest(source) if stamp else None]
+
+    def digest(source: Source) -> str | None:
+        try:
+            return _sha256(source.path, most) if source.path in read else None
+        except UserError:
+            if plan.data.on_error is OnError.stop:
+                raise
+            return None
 
     with ThreadPoolExecutor(usable_cpus()) as pool:
         contents = list(pool.map(content, plan.sources, plan.stamps))

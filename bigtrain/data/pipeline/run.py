@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -132,9 +133,11 @@ class Preparation:
             for part in plan.parts
         ]
         self._each("documents", pool, make_documents, jobs, [part.n_bytes for part in plan.parts], done, found)
-        if path := plan.changed():
-            raise UserError(f"{path}: changed while it was read", "input keeps still", "run the command again")
-        return [job.folder for job in jobs]
+        folders = [job.folder for job in jobs]
+        if gone := plan.check_unchanged():
+            log.warning("data.on_error=skip: gone while the input was read: %s", ", ".join(gone[:5]))
+            self.plan = replace(plan, fingerprint=_of_documents(plan.fingerprint, folders))
+        return folders
 
     def _with_index(self) -> Steps:
         """The steps, with the index of the evaluation sets made, where there are some."""
@@ -303,6 +306,14 @@ class Preparation:
             finish(folder)
         self.work.publish(folder, final)
         return writer
+
+
+def _of_documents(fingerprint: str, documents: list[Path]) -> str:
+    """The fingerprint of a set whose input is not there any more: of what was read of it."""
+    digest = hashlib.sha256(fingerprint.encode())
+    for folder in documents:
+        digest.update(Documents(folder).table["hash"].tobytes())
+    return digest.hexdigest()
 
 
 def _nothing_learned(between: list[str]) -> UserError:

@@ -11,15 +11,12 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-from bigtrain.data.reading.sources import TooManyErrors
-from bigtrain.errors import DiskFull, LostProcess, RunBusy, Stopped, UserError
+from bigtrain.data.reading.own_folders import PREPARING as SUFFIX
+from bigtrain.errors import RunBusy, UserError
 from bigtrain.log import log
 from bigtrain.storage import sync_file, sync_folder, write_json
 
-SUFFIX = ".preparing"
 _PLAN, _HOLDER = "plan.json", "holder"
-# After these the same command continues.
-_GOES_ON = (Stopped, LostProcess, DiskFull, TooManyErrors, KeyboardInterrupt, SystemExit)
 
 
 class WorkFolder:
@@ -57,11 +54,11 @@ class WorkFolder:
 
 @contextlib.contextmanager
 def held(final: Path, *, wait: bool) -> Iterator[WorkFolder]:
-    """The work folder beside `final`, for this process alone; removed at the end, unless there is more to do.
+    """The work folder beside `final`, for this process alone; removed at the end.
 
-    It stays where the block is stopped, loses a worker, fills the disk or meets more errors than it may skip, so that
-    the same command goes on. Raises RunBusy where another living process holds it and `wait` is False, UserError where
-    it is somebody else's folder.
+    Where the block raises and there are results, it stays: the same command goes on from them, and so does one that
+    differs in what changes no byte, such as data.on_error. Raises RunBusy where another living process holds it and
+    `wait` is False, UserError where it is somebody else's folder.
     """
     path = final.with_name(final.name + SUFFIX)
     descriptor, locked = _locked(path, wait=wait)
@@ -71,14 +68,11 @@ def held(final: Path, *, wait: bool) -> Iterator[WorkFolder]:
         try:
             (path / _HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
             yield work
-        except _GOES_ON as error:
+        except BaseException as error:
             if not work.has_results():
                 _remove(path)
             elif not isinstance(error, KeyboardInterrupt | SystemExit):
                 log.info("what is done so far stays in %s", path)
-            raise
-        except BaseException:
-            _remove(path)
             raise
         _remove(path)
     finally:

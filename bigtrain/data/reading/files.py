@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
+from bigtrain.data.reading.own_folders import is_own, without_own
 from bigtrain.errors import UserError
 
 COMPRESSIONS = {".gz": "gz", ".zst": "zst", ".xz": "xz", ".bz2": "bz2"}
@@ -195,7 +196,7 @@ def _expand_near(given: str, key: str, wanted: Callable[[str], bool], hint: str)
     if path.exists():
         return [str(path)]
     matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207  # patterns may be absolute
-    files = [match for match in matches if Path(match).is_file()]
+    files = without_own([match for match in matches if Path(match).is_file()], str(path))
     if not files:
         place = "" if path.is_absolute() else f"; it is relative to {Path.cwd()}"
         raise _nothing_there(given, key, place)
@@ -203,9 +204,12 @@ def _expand_near(given: str, key: str, wanted: Callable[[str], bool], hint: str)
 
 
 def _inside(folder: Path, wanted: Callable[[str], bool]) -> list[str]:
-    """Files below `folder`, hidden ones left out, in the order of their relative paths."""
+    """Files below `folder` in the order of their relative paths; hidden ones and bigtrain's own are left out."""
     found = []
     for place, folders, names in os.walk(folder):
+        if Path(place) != folder and is_own(Path(place), names):
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not name.startswith(".")]
         found += [Path(place, name) for name in names if not name.startswith(".") and wanted(name)]
     return [str(path) for path in sorted(found, key=lambda path: path.relative_to(folder).as_posix())]

@@ -150,7 +150,7 @@ class Problems:
 
     def __call__(self, error: UserError, n: int = 1) -> None:
         """Count the error, the last of `n`. Raises it where it is the first, or one too many."""
-        if self._stop:
+        if self._stop or isinstance(error, TooManyErrors):
             raise error
         self.count += n
         if self._most is not None and self.count > self._most:

@@ -122,9 +122,10 @@ def test_the_fingerprint_knows_what_a_source_is_asked_for(change: dict, data: Da
 
 def test_a_change_of_the_input_is_noticed(data: DataConfig, tmp_path: Path) -> None:
     made = make(data)
-    assert made.changed() is None
+    assert made.check_unchanged() == []
     (tmp_path / "in" / "a.jsonl").write_text("{}")
-    assert made.changed() == str(tmp_path / "in" / "a.jsonl")
+    with pytest.raises(UserError, match=r"a\.jsonl: changed while it was read"):
+        made.check_unchanged()
 
 
 def test_a_dry_plan_reads_no_content(data: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:

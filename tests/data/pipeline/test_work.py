@@ -23,7 +23,9 @@ def work_until(error: BaseException, final: Path, *, results: bool = True) -> No
         raise error
 
 
-@pytest.mark.parametrize("error", [Stopped("x"), LostProcess("x"), DiskFull("x"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [Stopped("x"), LostProcess("x"), DiskFull("x"), UserError("a", "b", "c"), KeyError("a bug")]
+)
 def test_what_is_done_stays_for_the_same_command(error: BaseException, tmp_path: Path) -> None:
     final = tmp_path / "set"
     with pytest.raises(type(error)):
@@ -45,13 +47,6 @@ def test_another_plan_begins_anew(tmp_path: Path) -> None:
         work.begin("another")
         assert not work.continued
         assert not (work.path / "documents").exists()
-
-
-@pytest.mark.parametrize("error", [UserError("a", "b", "c"), RuntimeError("a bug")])
-def test_bad_input_and_bugs_leave_nothing(error: Exception, tmp_path: Path) -> None:
-    with pytest.raises(type(error)):
-        work_until(error, tmp_path / "set")
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_second_holder_is_refused_by_name_or_waits(tmp_path: Path) -> None:
