@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bigtrain.config import Loaded
     from bigtrain.data.schema import TokenizerConfig
     from bigtrain.data.shards import PreparedSet
+    from bigtrain.tokenizer import Tokenizer
 
 _PARTS = ("train", "validation", "test")
 _MOST_REASONS = 8  # shown
@@ -26,6 +27,8 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
     from bigtrain.evaluation import data_report
 
     config = loaded.config
+    _refuse_unread(loaded)
+    candidates = _candidates(config.tokenizer)
     output, steps = Path(config.output), Steps.of(config.clean, config.decontaminate, config.pii, config.dedup)
     if dry_run:
         from bigtrain.data.pipeline import estimate
@@ -37,18 +40,68 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
         output,
         steps=steps,
         executor=config.executor,
-        candidates=_candidates(config.tokenizer),
+        candidates=candidates,
         finish=data_report.write,
     )
     return _totals(made)
 
 
-def _candidates(config: TokenizerConfig) -> dict[str, TokenizerConfig]:
+def _refuse_unread(loaded: Loaded) -> None:
+    """Refuse keys that this command sets and that change nothing beside its other keys. Raises UserError."""
+    from bigtrain.commands.tasks.base import refuse_unread
+    from bigtrain.data.schema import OnError
+
+    data, clean, dedup = loaded.config.data, loaded.config.clean, loaded.config.dedup
+    decontaminate, pii = loaded.config.decontaminate, loaded.config.pii
+    for keys, are_read, given, rule in (
+        ("data.max_errors", data.on_error is OnError.skip, "data.on_error=stop", "the first error ends the command"),
+        (
+            "clean.language.min_confidence",
+            clean.language.identify,
+            "clean.language.identify=false",
+            "no language is identified",
+        ),
+        ("dedup.ngram dedup.bands dedup.rows", dedup.near, "dedup.near=false", "near duplicates are not looked for"),
+        ("dedup.paragraph_min_chars", dedup.paragraphs, "dedup.paragraphs=false", "paragraphs are not compared"),
+        ("pii.kinds", pii.action != "none", "pii=none", "nothing is looked for"),
+        (
+            "decontaminate.ngram decontaminate.action decontaminate.text_field",
+            bool(decontaminate.files or decontaminate.sources),
+            "no decontaminate.files=",
+            "no evaluation set is looked for",
+        ),
+    ):
+        if not are_read:
+            refuse_unread(loaded, keys.split(), given, rule)
+    _refuse_fields(loaded)
+
+
+def _refuse_fields(loaded: Loaded) -> None:
+    """Refuse the names of fields where no file has any; the input is looked for only where some are given."""
+    from bigtrain.commands.tasks.base import refuse_unread
+    from bigtrain.data.pipeline.api import refuse_prepared
+    from bigtrain.data.reading.sources import find
+
+    data, names = loaded.config.data, ("text_field", "group_field")
+    refuse_prepared(data)
+    of_source = {name: [f"data.sources.{name}.{field}" for field in names] for name in data.sources}
+    of_all = [f"data.{field}" for field in names]
+    if not loaded.named & {*of_all, *(key for keys in of_source.values() for key in keys)}:
+        return
+    sources, rule = find(data), "only rows have fields (jsonl, json, csv, tsv, parquet)"
+    for name, keys in {None: of_all, **of_source}.items():
+        formats = {source.format for source in sources if name in (None, source.name)}
+        if not any(format.has_fields for format in formats):
+            refuse_unread(loaded, keys, f"{' and '.join(sorted(formats))} files", rule)
+
+
+def _candidates(config: TokenizerConfig) -> dict[str, Tokenizer | TokenizerConfig]:
     """The tokenizers of `tokenizer.compare`, with as many entries as the set's own. Raises UserError."""
     from bigtrain.config import folders, load
     from bigtrain.data.schema import AutoTokenizerConfig, FileTokenizerConfig
+    from bigtrain.tokenizer import choose
 
-    found: dict[str, TokenizerConfig] = {}
+    found: dict[str, Tokenizer | TokenizerConfig] = {}
     searched = folders.search()
     for name in [] if isinstance(config, AutoTokenizerConfig) else config.compare:
         if folders.find(searched, f"tokenizer/{name}"):
@@ -57,7 +110,8 @@ def _candidates(config: TokenizerConfig) -> dict[str, TokenizerConfig]:
                 chosen = dataclasses.replace(chosen, vocab_size=config.vocab_size)
             found[name] = chosen
         elif Path(name).expanduser().exists():
-            found[Path(name).name] = FileTokenizerConfig(path=name)
+            short = Path(name).name
+            found[name if short in found else short] = choose(FileTokenizerConfig(path=name))
         else:
             raise UserError(
                 f"tokenizer.compare=[{name}]",

@@ -74,6 +74,11 @@ class Format(StrEnum):
     parquet = "parquet"
     py = "py"
 
+    @property
+    def has_fields(self) -> bool:
+        """Whether it holds rows, whose text stands in a field."""
+        return self not in (Format.txt, Format.md, Format.html, Format.py)
+
 
 class OnError(StrEnum):
     """What a row or file that cannot be read does."""

@@ -70,8 +70,69 @@ def test_tokenizers_are_compared(tmp_path: Path) -> None:
     assert [one["name"] for one in figures["candidates"]] == ["the set's own", "bpe", "bytes", "words.txt"]
     assert figures["candidates"][0]["bytes_per_token"] == figures["bytes_per_token"] == 1.0
     assert figures["candidates"][1]["bytes_per_token"] > 1
-    with pytest.raises(UserError, match=r"tokenizer\.compare=\[bpee\]"):
-        run_verb("prepare", words(tmp_path, "tokenizer.compare=[bpee]", f"output={tmp_path / 'other'}"))
+
+
+@pytest.mark.parametrize("name", ["bpee", "no_tokenizer.json"])
+def test_tokenizers_to_compare_are_checked_first(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("no_tokenizer.json").write_text("{}")
+    other = load("prepare", words(tmp_path, f"tokenizer.compare=[{name}]", f"output={tmp_path / 'other'}"))
+    for dry_run in (True, False):
+        with pytest.raises(UserError, match=name):
+            prepare.run(other, dry_run=dry_run)
+    assert not list(tmp_path.glob("other*"))
+    run_verb("prepare", words(tmp_path))
+    run_verb("prepare", words(tmp_path, "tokenizer.compare=[bytes]"))
+    assert "not measured with this set: bytes" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "data.text_field=body",
+        "data.group_field=site",
+        "data.max_errors=3",
+        "clean.language.min_confidence=0.5",
+        "dedup.bands=20",
+        "dedup.ngram=3",
+        "dedup.paragraph_min_chars=20",
+        "pii.kinds=[email]",
+        "decontaminate.ngram=8",
+    ],
+)
+def test_a_key_that_changes_nothing_is_refused(word: str, tmp_path: Path) -> None:
+    key = word.partition("=")[0]
+    with pytest.raises(UserError, match=f"{key}= with"):
+        prepare.run(load("prepare", words(tmp_path, word)), dry_run=True)
+
+
+def test_fields_are_refused_of_the_source_that_has_none(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("0123456789" * 10)
+    (tmp_path / "b.jsonl").write_text('{"body": "0123456789"}')
+    files = [f"data.sources.{name}.files={tmp_path / file}" for name, file in (("a", "a.txt"), ("b", "b.jsonl"))]
+    common = [*files, "tokenizer=bytes", f"output={tmp_path / 'set'}"]
+    for accepted in ("data.text_field=body", "data.sources.b.text_field=body"):
+        prepare.run(load("prepare", [*common, accepted]), dry_run=True)
+    with pytest.raises(UserError, match=r"data\.sources\.a\.text_field= with txt files"):
+        prepare.run(load("prepare", [*common, "data.sources.a.text_field=body"]), dry_run=True)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["clean.length.min_characters=9", "clean.length.max_characters=5"],
+        ["clean.gopher.min_mean_word_length=9", "clean.gopher.max_mean_word_length=5"],
+        ["clean.gopher.min_words=9", "clean.gopher.max_words=5"],
+        ["clean.language.identify=true", "clean.language.keep=[english]"],
+    ],
+)
+def test_contradictions_are_found_by_the_dry_run(given: list[str], tmp_path: Path) -> None:
+    if "keep" in given[-1]:
+        pytest.importorskip("py3langid")
+    with pytest.raises(UserError, match=given[-1].partition("=")[0]):
+        prepare.run(load("prepare", words(tmp_path, *given)), dry_run=True)
 
 
 def test_a_dry_run_says_what_it_would_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -200,6 +200,20 @@ class CleanConfig:
                 "a word list and how much of it is allowed go together",
                 "give clean.words.file=FILE and clean.words.max_count=N or clean.words.max_share=SHARE, or neither",
             )
+        for low, high, least, most in (
+            ("length.min_characters", "length.max_characters", self.length.min_characters, self.length.max_characters),
+            ("gopher.min_words", "gopher.max_words", gopher.min_words, gopher.max_words),
+            (
+                *("gopher.min_mean_word_length", "gopher.max_mean_word_length"),
+                *(gopher.min_mean_word_length, gopher.max_mean_word_length),
+            ),
+        ):
+            if least is not None and most is not None and least > most:
+                raise UserError(
+                    f"clean.{low}={least} with clean.{high}={most}",
+                    "no document would be left",
+                    "raise the one or lower the other",
+                )
         for key, sizes in (("max_top_ngrams", TOP_NGRAMS), ("max_duplicate_ngrams", DUPLICATE_NGRAMS)):
             if len(getattr(gopher, key)) > len(sizes):
                 raise UserError(

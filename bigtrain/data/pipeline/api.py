@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bigtrain.data.executor_schema import ExecutorConfig, LocalConfig
 from bigtrain.data.pipeline.display import Display
 from bigtrain.data.pipeline.plan import Plan
 from bigtrain.data.pipeline.run import Preparation
+from bigtrain.data.pipeline.statistics import STATISTICS
 from bigtrain.data.pipeline.steps import Steps
 from bigtrain.data.pipeline.work import held, remove_finished
 from bigtrain.data.schema import AutoTokenizerConfig, DataConfig, OnError, TokenizerConfig
@@ -33,7 +35,7 @@ def prepare(
     *,
     steps: Steps | None = None,
     executor: ExecutorConfig | None = None,
-    candidates: Mapping[str, TokenizerConfig] | None = None,
+    candidates: Mapping[str, Tokenizer | TokenizerConfig] | None = None,
     finish: Callable[[Path], None] | None = None,
 ) -> PreparedSet:
     """Prepare raw text into the new folder `output`. If that is there and holds the very same set, it is left alone.
@@ -48,7 +50,7 @@ def prepare(
     output = output.expanduser().resolve()
     plan = Plan.make(data, tokenizer_config, steps=steps)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
-        return _already_there(plan, output)
+        return _already_there(plan, output, candidates or {})
     with _writable(output, "choose another folder with output=DIR"):
         found, _ = _into(plan, output, executor or LocalConfig(), candidates or {}, finish, wait=False)
     return found
@@ -95,7 +97,7 @@ def _into(
     plan: Plan,
     final: Path,
     executor: ExecutorConfig,
-    candidates: Mapping[str, TokenizerConfig] | None,
+    candidates: Mapping[str, Tokenizer | TokenizerConfig] | None,
     finish: Callable[[Path], None] | None,
     *,
     wait: bool,
@@ -118,7 +120,7 @@ def _into(
     return PreparedSet.open(final), new
 
 
-def _already_there(plan: Plan, output: Path) -> PreparedSet:
+def _already_there(plan: Plan, output: Path, candidates: Iterable[str]) -> PreparedSet:
     try:
         found = PreparedSet.open(output)
     except UserError as error:
@@ -136,7 +138,17 @@ def _already_there(plan: Plan, output: Path) -> PreparedSet:
     _check_errors(found, plan.data)
     remove_finished(output)
     log.info("already prepared: %s", output)
+    if new := set(candidates) - _compared(output):
+        log.warning(
+            "tokenizer.compare: not measured with this set: %s; another output= will be", ", ".join(sorted(new))
+        )
     return found
+
+
+def _compared(folder: Path) -> set[str]:
+    """The tokenizers that a set's own was compared with."""
+    figures = json.loads((folder / STATISTICS).read_bytes())["tokenizer"]
+    return {one["name"] for one in figures.get("candidates", [])}
 
 
 def _check_errors(found: PreparedSet, data: DataConfig) -> None:

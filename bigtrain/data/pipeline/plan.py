@@ -77,6 +77,7 @@ class Plan:
         tokenizer: taken instead of what `tokenizer_config` says. hashed: False where no fingerprint is needed.
         """
         steps = steps or Steps()
+        steps.check()
         chosen = tokenizer or choose(tokenizer_config)
         words = (
             WordBoundaries.none
@@ -192,7 +193,7 @@ def _settings(
 ) -> dict[str, Any]:
     """What was asked for, as far as it decides the content."""
     by_name = {source.name: source for source in sources}
-    rows = {source.name for source in sources if source.format not in (Format.txt, Format.md, Format.py, Format.html)}
+    rows = {source.name for source in sources if source.format.has_fields}
     return {
         "sources": {
             name: {

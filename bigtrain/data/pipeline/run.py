@@ -22,7 +22,7 @@ from bigtrain.data.pipeline.facts import Facts, load
 from bigtrain.data.pipeline.plan import Plan
 from bigtrain.data.pipeline.results import is_whole, result
 from bigtrain.data.pipeline.samples import tokenizer_figures
-from bigtrain.data.pipeline.statistics import DUPLICATES, counts_by_stage, statistics
+from bigtrain.data.pipeline.statistics import DUPLICATES, STATISTICS, counts_by_stage, statistics
 from bigtrain.data.pipeline.steps import Steps
 from bigtrain.data.pipeline.store import Documents
 from bigtrain.data.pipeline.tokens import Kept, Placing, TokensJob, counts_of, make_tokens, stored_tokenizer
@@ -79,7 +79,7 @@ class Preparation:
         work: WorkFolder,
         executor: ExecutorConfig,
         display: Display,
-        candidates: Mapping[str, TokenizerConfig] | None,
+        candidates: Mapping[str, Tokenizer | TokenizerConfig] | None,
     ) -> None:
         self.plan, self.work, self.executor, self.display = plan, work, executor, display
         self.candidates = candidates  # tokenizers that the set's own is compared with; None: it is not measured
@@ -292,7 +292,7 @@ class Preparation:
                 stage.advance(1)
         if writer.counts[TRAIN].get("learned") == 0:
             raise _nothing_learned(plan.data.loss_between)
-        write_json(folder / "statistics.json", figures)
+        write_json(folder / STATISTICS, figures)
         writer.finish(
             plan.fingerprint,
             settings=plan.settings,

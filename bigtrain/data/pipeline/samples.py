@@ -25,7 +25,10 @@ _UNNAMED = "und"  # ISO 639 for a language that is not known
 
 
 def tokenizer_figures(
-    tokenizer: Tokenizer, placings: Sequence[Placing], words: WordBoundaries, candidates: Mapping[str, TokenizerConfig]
+    tokenizer: Tokenizer,
+    placings: Sequence[Placing],
+    words: WordBoundaries,
+    candidates: Mapping[str, Tokenizer | TokenizerConfig],
 ) -> dict[str, Any]:
     """Figures of the set's tokenizer, and of others beside it. Raises UserError where one of these is none."""
     from bigtrain.data.privacy.scrubber import scrub

@@ -11,6 +11,7 @@ from bigtrain.data.pipeline.facts import LENGTHS, STAGES, Facts, add_up, edges_a
 from bigtrain.data.pipeline.plan import Plan
 from bigtrain.data.split import PARTS
 
+STATISTICS = "statistics.json"
 DUPLICATES = "duplicates.json"  # counts and examples of that stage
 _COUNTS = ("documents_in", "documents_out", "bytes_in", "bytes_out")
 _NO_HISTOGRAM: dict[str, list[float]] = {"edges": [], "documents": []}

@@ -40,6 +40,13 @@ class Steps:
             dedup if dedup.documents or dedup.paragraphs or dedup.near else None,
         )
 
+    def check(self) -> None:
+        """Raises UserError where a package, a language or a list that a step needs is not there."""
+        if self.clean:
+            from bigtrain.data.cleaning.cleaner import Cleaner
+
+            Cleaner(self.clean)
+
     @property
     def names(self) -> list[str]:
         """The stages that documents go through between reading and the split."""
