@@ -33,8 +33,11 @@ class MinHasher:
 
         Besides the result it takes a few MB of memory, whatever the length of a text.
         """
-        found = [self._one(batch[0]) if len(batch) == 1 else self._many(batch) for batch in _batches(texts)]
-        return np.concatenate(found) if found else np.empty((0, self.n_bands), np.uint64)
+        return np.concatenate([np.empty((0, self.n_bands), np.uint64), *self.blocks(texts)])
+
+    def blocks(self, texts: Sequence[str]) -> Iterator[Hashes]:
+        """The same for a few texts after the other, in order."""
+        return (self._one(batch[0]) if len(batch) == 1 else self._many(batch) for batch in _batches(texts))
 
     def _one(self, text: str) -> Hashes:
         """(1, bands) of a text of any length."""

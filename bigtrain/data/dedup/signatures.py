@@ -7,9 +7,11 @@ a memory-mapped file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import array
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,23 +24,31 @@ from bigtrain.data.dedup.words import Hashes
 
 DOCUMENTS, BANDS, PARAGRAPHS = "documents", "bands", "paragraphs"
 _ENDS = "ends"  # of each document's paragraphs in the numbering of the part's
+_CHUNK = 1 << 14  # rows that are read at once
 
 
 def write_signatures(texts: Sequence[str], config: DedupConfig, folder: Path) -> None:
-    """Write the tables that `config` asks for into `folder`, which exists. The rows are the texts, in order."""
+    """Write the tables that `config` asks for into `folder`, which exists. The rows are the texts, in order.
+
+    Takes about 50 bytes of memory for each row of a table: a part that is one large file may have many.
+    """
     ends = np.zeros(len(texts), np.int64)
     if config.documents:
-        hashes = np.array([document_hash(text) for text in texts], np.uint64).reshape(-1, 2)
-        _write(folder, DOCUMENTS, hashes.T[None], np.arange(len(texts)))
+        hashes = np.empty((2, len(texts)), np.uint64)
+        for row, text in enumerate(texts):
+            hashes[:, row] = document_hash(text)
+        _write(folder, DOCUMENTS, 1, [hashes], np.arange(len(texts)))
     if config.near:
-        bands = MinHasher(config).bands(texts)
-        rows = np.flatnonzero(bands.any(1))  # a text without words is like no other
-        _write(folder, BANDS, bands[rows].T[:, None], rows)
+        with tempfile.TemporaryFile(dir=folder) as scratch:
+            some = [bands.any(1) for bands in _into(scratch, MinHasher(config).blocks(texts))]
+            rows = np.flatnonzero(np.concatenate([np.empty(0, np.bool_), *some]))  # a text without words is like none
+            _write(folder, BANDS, config.bands, (band[None, rows] for band in _columns(scratch, config.bands)), rows)
     if config.paragraphs:
-        found = [paragraph_spans(text, config)[1] for text in texts]
-        ends = np.cumsum([len(hashes) for hashes in found], dtype=np.int64)
-        paragraphs = np.concatenate([np.empty(0, np.uint64), *found])
-        _write(folder, PARAGRAPHS, paragraphs[None, None], np.arange(len(paragraphs)))
+        found = array.array("Q")
+        for row, text in enumerate(texts):
+            found.frombytes(paragraph_spans(text, config)[1].tobytes())
+            ends[row] = len(found)
+        _write(folder, PARAGRAPHS, 1, [np.array(found, np.uint64)[None]], np.arange(len(found)))
     np.save(folder / f"{_ENDS}.npy", ends)
 
 
@@ -71,11 +81,39 @@ def bands_of(folder: Path, row: int) -> list[int]:
     return [int(key) for table in range(len(rows)) for key in keys[table, 0, rows[table] == row]]
 
 
-def _write(folder: Path, name: str, keys: Hashes, rows: NDArray[np.int64]) -> None:
-    """keys: (tables, words, n), the words of one hash; rows: (n,)."""
-    orders = np.stack([np.lexsort(table[::-1]) for table in keys])  # stable
-    np.save(folder / f"{name}.npy", np.take_along_axis(keys, orders[:, None], 2))
-    np.save(folder / f"{name}.rows.npy", rows[orders].astype(np.uint32))
+def _into(scratch: BinaryIO, blocks: Iterable[Hashes]) -> Iterator[Hashes]:
+    """Blocks of (n, tables), which are appended to a file on the way."""
+    for block in blocks:
+        scratch.write(block.tobytes())
+        yield block
+
+
+def _columns(scratch: BinaryIO, n_tables: int) -> Iterator[Hashes]:
+    """The tables of what `_into` has written, (n,), one after the other."""
+    for table in range(n_tables):
+        scratch.seek(0)
+        found = [np.empty(0, np.uint64)]
+        while content := scratch.read(8 * n_tables * _CHUNK):
+            found.append(np.frombuffer(content, np.uint64)[table::n_tables].copy())
+        yield np.concatenate(found)
+
+
+def _write(folder: Path, name: str, n_tables: int, tables: Iterable[Hashes], rows: NDArray[np.int64]) -> None:
+    """tables: each (words, n), the words of one hash; rows: (n,)."""
+    with open(folder / f"{name}.npy", "wb") as keys, open(folder / f"{name}.rows.npy", "wb") as places:
+        for number, table in enumerate(tables):
+            if number == 0:
+                _begin(keys, np.uint64, (n_tables, *table.shape))
+                _begin(places, np.uint32, (n_tables, len(rows)))
+            order = np.lexsort(table[::-1])  # stable
+            keys.write(table[:, order].tobytes())
+            places.write(rows[order].astype(np.uint32).tobytes())
+
+
+def _begin(file: BinaryIO, dtype: type[np.generic], shape: tuple[int, ...]) -> None:
+    """What stands before the values of an .npy file."""
+    description = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, description)
 
 
 def _mapped(folder: Path, name: str) -> tuple[NDArray[Any], NDArray[Any]]:

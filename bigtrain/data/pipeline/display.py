@@ -24,7 +24,7 @@ class Stage:
 
     def __init__(self, name: str, unit: str, total: float, live: Progress | None) -> None:
         self.name, self._unit, self._total, self._live = name, unit, total, live
-        self._done = self._before = 0.0
+        self._done = self._before = self._partly = 0.0
         self._began = self._said = time.monotonic()
         self._task = live.add_task(name, total=total, rate="") if live else None
 
@@ -33,15 +33,23 @@ class Stage:
         self._done += amount
         self._before += amount
 
+    def begin(self, amount: float) -> None:
+        """Some of the work that the next `advance` will count as a whole."""
+        self._partly += amount
+        self._show()
+
     def advance(self, amount: float) -> None:
         """Work that has been done."""
-        self._done += amount
-        now = time.monotonic()
+        self._done, self._partly = self._done + amount, 0.0
+        self._show()
+
+    def _show(self) -> None:
+        now, done = time.monotonic(), self._done + self._partly
         if self._live and self._task is not None:
-            self._live.update(self._task, completed=self._done, rate=self._rate(now))
+            self._live.update(self._task, completed=done, rate=self._rate(now))
         elif now - self._said >= _SECONDS_BETWEEN_LINES:
             self._said = now
-            log.info("%s: %.0f%%, %s", self.name, 100 * self._done / max(self._total, 1), self._rate(now))
+            log.info("%s: %.0f%%, %s", self.name, 100 * done / max(self._total, 1), self._rate(now))
 
     def finish(self) -> None:
         """Leave a line, where the stage took its time."""
@@ -53,10 +61,10 @@ class Stage:
 
     def _rate(self, now: float) -> str:
         """`3.2 MB/s, 1:20 left`."""
-        new, seconds = self._done - self._before, now - self._began
+        new, seconds = self._done + self._partly - self._before, now - self._began
         if not new or not seconds:
             return ""
-        left = (self._total - self._done) * seconds / new
+        left = (self._total - self._before - new) * seconds / new
         return f"{si(new / seconds)}{self._unit}/s" + (f", {clock(left)} left" if left > 0 else "")
 
 

@@ -12,7 +12,7 @@ from bigtrain.data.cleaning.scores import EDGES
 from bigtrain.data.contamination_schema import OverlapAction
 from bigtrain.data.dedup.signatures import write_signatures
 from bigtrain.data.pipeline.facts import EXAMPLE_CHARACTERS, Tally, utf8_size
-from bigtrain.data.pipeline.plan import Part
+from bigtrain.data.pipeline.plan import Part, unpacked_bytes
 from bigtrain.data.pipeline.results import result
 from bigtrain.data.pipeline.steps import Steps
 from bigtrain.data.pipeline.store import Documents, DocumentWriter
@@ -31,6 +31,7 @@ class DocumentsJob:
     on_error: OnError
     max_errors: int | None
     folder: Path
+    progress: Callable[[float], None] | None = None  # called with amounts of `part.n_bytes`; not where it travels
 
     @property
     def number(self) -> int:
@@ -94,7 +95,7 @@ def make_documents(job: DocumentsJob) -> DocumentsDone:
     with result(job.folder) as folder:
         with DocumentWriter(folder) as writer:
             one = _OnePart(tools(job.steps), job, writer, tally)
-            for document in itertools.islice(_read(job.part, problem, one.empty), job.part.most):
+            for document in itertools.islice(_read(job, problem, one.empty), job.part.most):
                 one.add(document)
         if job.steps.dedup:
             write_signatures(Documents(folder), job.steps.dedup, folder)
@@ -102,8 +103,16 @@ def make_documents(job: DocumentsJob) -> DocumentsDone:
     return DocumentsDone(job.part.number, problems.count, last[0] if last else None)
 
 
-def _read(part: Part, problem: Callable[[UserError], None], empty: Callable[[Document], None]) -> Iterator[Document]:
-    return itertools.chain.from_iterable(read(piece, problem, empty) for piece in part.pieces)
+def _read(
+    job: DocumentsJob, problem: Callable[[UserError], None], empty: Callable[[Document], None]
+) -> Iterator[Document]:
+    for piece in job.part.pieces:
+        progress = functools.partial(_told, job.progress, unpacked_bytes(piece.source)) if job.progress else None
+        yield from read(piece, problem, empty, progress)
+
+
+def _told(progress: Callable[[float], None], factor: int, n_bytes: int) -> None:
+    progress(factor * n_bytes)
 
 
 def _renamed(text: str, names: Mapping[str, str]) -> str:

@@ -154,7 +154,7 @@ def _stamp(path: str, on_error: OnError) -> files.Stamp | None:
 def _divide(sources: list[Source], stamps: list[files.Stamp | None], smallest: int) -> list[Part]:
     """Whole files, and pieces of large ones, in parts of about the same size, at least of `smallest` bytes."""
     stored = [stamp.size if stamp else 0 for stamp in stamps]
-    sizes = [size * (_UNPACKED if _is_packed(source) else 1) for source, size in zip(sources, stored, strict=True)]
+    sizes = [size * unpacked_bytes(source) for source, size in zip(sources, stored, strict=True)]
     size = min(max(sum(sizes) // _PARTS, smallest), _LARGEST_PART)
     parts, held, filled = list[Part](), list[Piece](), 0.0
     for source, n_bytes in zip(sources, sizes, strict=True):
@@ -168,8 +168,9 @@ def _divide(sources: list[Source], stamps: list[files.Stamp | None], smallest: i
     return [*parts, Part(len(parts), tuple(held), filled)]
 
 
-def _is_packed(source: Source) -> bool:
-    return source.compression is not None or source.format is Format.parquet
+def unpacked_bytes(source: Source) -> int:
+    """Bytes of text that a stored byte of a file stands for, about."""
+    return _UNPACKED if source.compression is not None or source.format is Format.parquet else 1
 
 
 def _sample(parts: list[Part], n_documents: int | None) -> list[Part]:

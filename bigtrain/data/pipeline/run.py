@@ -16,7 +16,7 @@ import numpy as np
 from bigtrain.data.dedup.resolve import resolve
 from bigtrain.data.executor import Workers, dask_workers, local_workers
 from bigtrain.data.executor_schema import DaskConfig, ExecutorConfig, LocalConfig
-from bigtrain.data.pipeline.display import Display
+from bigtrain.data.pipeline.display import Display, Stage
 from bigtrain.data.pipeline.documents import DocumentsDone, DocumentsJob, excerpt, make_documents
 from bigtrain.data.pipeline.facts import Facts, load
 from bigtrain.data.pipeline.plan import Plan
@@ -121,18 +121,21 @@ class Preparation:
             if part.error:
                 problems(part.error, part.n_errors)
 
-        jobs = [
-            DocumentsJob(
-                part,
-                steps,
-                evaluation | {piece.source.path: names[piece.source.path] for piece in part.pieces},
-                plan.data.on_error,
-                plan.data.max_errors,
-                self.work.path / "documents" / f"{part.number:05}",
-            )
-            for part in plan.parts
-        ]
-        self._each("documents", pool, make_documents, jobs, [part.n_bytes for part in plan.parts], done, found)
+        sizes = [part.n_bytes for part in plan.parts]
+        with self.display.stage("documents", sum(sizes)) as stage:
+            jobs = [
+                DocumentsJob(
+                    part,
+                    steps,
+                    evaluation | {piece.source.path: names[piece.source.path] for piece in part.pieces},
+                    plan.data.on_error,
+                    plan.data.max_errors,
+                    self.work.path / "documents" / f"{part.number:05}",
+                    stage.begin if pool.inline else None,
+                )
+                for part in plan.parts
+            ]
+            self._each(stage, pool, make_documents, jobs, sizes, done, found)
         folders = [job.folder for job in jobs]
         if gone := plan.check_unchanged():
             log.warning("data.on_error=skip: gone while the input was read: %s", ", ".join(gone[:5]))
@@ -234,25 +237,27 @@ class Preparation:
     def _tokens(self, pool: Workers, placings: list[Placing]) -> list[Path]:
         """Encode what is kept of every part. Returns the folders of their tokens."""
         threads = None if pool.inline and usable_cpus() > _FEW_CORES else 1
-        jobs = [
-            TokensJob(
-                placing,
-                self.work.path / "tokenizer",
-                self.plan.fingerprint,
-                self.plan.words,
-                self.plan.data.loss_between,
-                threads,
-                self.work.path / "tokens" / f"{placing.kept.number:05}",
-            )
-            for placing in placings
-        ]
         sizes = [float(placing.kept.kept_rows()["characters"].sum()) for placing in placings]
-        self._each("tokens", pool, make_tokens, jobs, sizes)
+        with self.display.stage("tokens", sum(sizes)) as stage:
+            jobs = [
+                TokensJob(
+                    placing,
+                    self.work.path / "tokenizer",
+                    self.plan.fingerprint,
+                    self.plan.words,
+                    self.plan.data.loss_between,
+                    threads,
+                    self.work.path / "tokens" / f"{placing.kept.number:05}",
+                    stage.begin if pool.inline else None,
+                )
+                for placing in placings
+            ]
+            self._each(stage, pool, make_tokens, jobs, sizes)
         return [job.folder for job in jobs]
 
     def _each(
         self,
-        name: str,
+        stage: Stage,
         pool: Workers,
         work: Callable[[Job], Done],
         jobs: Sequence[Job],
@@ -261,17 +266,16 @@ class Preparation:
         found: Callable[[Job], None] = lambda job: None,
     ) -> None:
         """Do the jobs whose results are not there yet. done: called with what comes of each; found: with the others."""
-        with self.display.stage(name, sum(sizes)) as stage:
-            there = {job.number: job for job in jobs if self.work.continued and is_whole(job.folder)}
-            for number, job in there.items():
-                stage.found(sizes[number])
-                found(job)
+        there = {job.number: job for job in jobs if self.work.continued and is_whole(job.folder)}
+        for number, job in there.items():
+            stage.found(sizes[number])
+            found(job)
 
-            def collect(outcome: Done) -> None:
-                stage.advance(sizes[outcome.number])
-                done(outcome)
+        def collect(outcome: Done) -> None:
+            stage.advance(sizes[outcome.number])
+            done(outcome)
 
-            pool.run(work, [job for job in jobs if job.number not in there], collect)
+        pool.run(work, [job for job in jobs if job.number not in there], collect)
 
     def _set(
         self,

@@ -1,7 +1,7 @@
 """The documents of a part on disk, after cleaning: their text and what later stages must know of each.
 
 texts.bin       the texts in UTF-8, one after the other
-documents.npy   (documents,) of DOCUMENT
+table.bin       (documents,) of DOCUMENT
 names.json      files, sources and languages, which the numbers in the table stand for
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
+from bigtrain.data.shards import mapped
 from bigtrain.data.split import stable_hash
 
 DOCUMENT = np.dtype(
@@ -29,7 +29,8 @@ DOCUMENT = np.dtype(
         ("language", "<i4"),
     ]
 )
-_TEXTS, _TABLE, _NAMES = "texts.bin", "table.npy", "names.json"
+_TEXTS, _TABLE, _NAMES = "texts.bin", "table.bin", "names.json"
+_HELD = 1024  # rows of the table that wait as Python's numbers, which take far more than they do in the file
 
 
 class DocumentWriter:
@@ -37,7 +38,7 @@ class DocumentWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._end = folder, 0
-        self._texts = open(folder / _TEXTS, "wb")  # noqa: SIM115  # closed by __exit__
+        self._texts, self._table = open(folder / _TEXTS, "wb"), open(folder / _TABLE, "wb")  # noqa: SIM115  # by __exit__
         self._rows: list[tuple[int, ...]] = []
         self._names: dict[str, dict[str, int]] = {"files": {}, "sources": {}, "languages": {}}
 
@@ -49,15 +50,21 @@ class DocumentWriter:
         of_group = of_text if group is None else stable_hash(group.encode("utf-8"))
         numbers = (known.setdefault(names[kind], len(known)) for kind, known in self._names.items())
         self._rows.append((self._end, len(text), of_text, of_group, line or 0, *numbers))
+        if len(self._rows) == _HELD:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._table.write(np.array(self._rows, DOCUMENT).tobytes())
+        self._rows.clear()
 
     def __enter__(self) -> DocumentWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._texts.close()
-        if kind is not None:
-            return
-        np.save(self._folder / _TABLE, np.array(self._rows, DOCUMENT))
+        with self._texts, self._table:
+            if kind is not None:
+                return
+            self._flush()
         names = {kind: list(known) for kind, known in self._names.items()}
         (self._folder / _NAMES).write_text(json.dumps(names, ensure_ascii=False), encoding="utf-8")
 
@@ -67,12 +74,10 @@ class Documents(Sequence[str]):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.table: NDArray[Any] = np.load(folder / _TABLE)
+        self.table = np.asarray(mapped(folder / _TABLE, DOCUMENT))
         names = json.loads((folder / _NAMES).read_bytes())
         self.files, self.sources, self.languages = names["files"], names["sources"], names["languages"]
-        path = folder / _TEXTS
-        self._texts = np.memmap(path, np.uint8, mode="r") if path.stat().st_size else np.empty(0, np.uint8)
-        self.starts = self.table["end"] - np.diff(self.table["end"], prepend=0)
+        self._texts, self._ends = np.asarray(mapped(folder / _TEXTS, np.dtype(np.uint8))), self.table["end"]
 
     def __len__(self) -> int:
         return len(self.table)
@@ -88,7 +93,8 @@ class Documents(Sequence[str]):
             return [self[number] for number in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        return self._texts[self.starts[index] : self.table["end"][index]].tobytes().decode("utf-8")
+        index %= len(self)
+        return self._texts[self._ends[index - 1] if index else 0 : self._ends[index]].tobytes().decode("utf-8")
 
     def where(self, index: int) -> dict[str, Any]:
         """File and line of a document, as in an example."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,7 +58,7 @@ class Kept:
         ends = keep = None
         if self.duplicates and self.dedup and self.dedup.paragraphs:
             keep, ends = Outcome.load(self.duplicates, self.number).paragraphs, paragraph_ends(self.documents)
-        for row in np.flatnonzero(kinds == Kind.keep).tolist():
+        for row in map(int, np.flatnonzero(kinds == Kind.keep)):
             text = documents[row]
             if keep is not None and ends is not None and self.dedup:
                 here = keep[ends[row - 1] if row else 0 : ends[row]]
@@ -126,6 +126,7 @@ class TokensJob:
     loss_between: list[str]
     threads: int | None
     folder: Path
+    progress: Callable[[float], None] | None = None  # called with numbers of characters; not where it travels
 
     @property
     def number(self) -> int:
@@ -162,6 +163,8 @@ def make_tokens(job: TokensJob) -> TokensDone:
                 _add(writer, [placed for placed in batch if placed.copies > turn], documents, tally)
                 if not turn:
                     _count_split(tally, batch, documents)
+                    if job.progress:
+                        job.progress(sum(len(placed.text) for placed in batch))
             turn += 1
         (folder / _COUNTS).write_text(json.dumps(writer.counts), encoding="utf-8")
         tally.save(folder)

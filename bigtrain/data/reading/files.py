@@ -12,7 +12,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from bigtrain.data.reading.own_folders import is_own, without_own
 from bigtrain.errors import UserError
@@ -92,9 +92,13 @@ def opened(path: str) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def unpacked(path: str, compression: str | None) -> Iterator[Stream]:
-    """The bytes of a file, out of their archive. Raises UserError, while reading too: a damaged or cut archive."""
-    with opened(path) as file:
+def unpacked(path: str, compression: str | None, progress: Callable[[int], None] | None = None) -> Iterator[Stream]:
+    """The bytes of a file, out of their archive. Raises UserError, while reading too: a damaged or cut archive.
+
+    progress: called with numbers of bytes as they are stored, when these have been read.
+    """
+    with opened(path) as stored:
+        file = cast(BinaryIO, _Counted(stored, progress)) if progress else stored
         yield _Unpacked(path, compression, file) if compression else file
 
 
@@ -118,6 +122,19 @@ def _check_regular(path: Path) -> None:
         odd = False
     if odd:
         raise UserError(f"{path}: a pipe or a device", "input must be a regular file", "write it to a file first")
+
+
+class _Counted:
+    """A file that says how much of it has been read."""
+
+    def __init__(self, file: BinaryIO, progress: Callable[[int], None]) -> None:
+        self._file, self._progress = file, progress
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(size)
+        self._progress(len(data))
+        return data
 
 
 class _Unpacked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, cast
 
@@ -30,6 +30,7 @@ class Part:
     start: int = 0  # byte (parquet: row group)
     stop: int | None = None
     line: int = 1  # number of the first line (parquet: row)
+    progress: Callable[[int], None] | None = None  # called with numbers of stored bytes that have been read
 
 
 class Block(NamedTuple):
@@ -92,7 +93,7 @@ def contents(part: Part) -> Iterator[tuple[Stream, str, str | None]]:
 
     Text in UTF-16 and UTF-32 comes in UTF-8, so that all bytes can be cut at line ends.
     """
-    with files.unpacked(part.path, part.compression) as stream:
+    with files.unpacked(part.path, part.compression, part.progress) as stream:
         if part.start or part.stop is not None:
             cast(BinaryIO, stream).seek(part.start)
             yield _Section(stream, part.stop - part.start if part.stop is not None else None), part.encoding, None
@@ -111,7 +112,7 @@ def contents(part: Part) -> Iterator[tuple[Stream, str, str | None]]:
 
 def characters(part: Part) -> Iterator[str]:
     """The text of a file in blocks that end anywhere, for formats whose rows are not lines."""
-    with files.unpacked(part.path, part.compression) as stream:
+    with files.unpacked(part.path, part.compression, part.progress) as stream:
         head = _head(stream, _HEAD)
         encoding = guess(head) if part.encoding == "auto" else part.encoding
         errors = "replace" if part.encoding == "auto" else "strict"
@@ -122,7 +123,7 @@ def characters(part: Part) -> Iterator[str]:
 
 def whole(part: Part) -> bytes:
     """All bytes of a file. Raises UserError where they are too many."""
-    with files.unpacked(part.path, part.compression) as stream:
+    with files.unpacked(part.path, part.compression, part.progress) as stream:
         held, n_held = [], 0
         while data := stream.read(_BLOCK):
             n_held += len(data)

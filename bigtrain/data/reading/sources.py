@@ -113,17 +113,21 @@ def pieces(source: Source, size: int) -> list[Piece]:
 
 
 def read(
-    piece: Piece, problem: Callable[[UserError], None], empty: Callable[[Document], None] | None = None
+    piece: Piece,
+    problem: Callable[[UserError], None],
+    empty: Callable[[Document], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Iterator[Document]:
     """The documents of a piece, in order; those without a character are given to `empty` and left out.
 
     problem: called for a row or file that cannot be read (a row that is not JSON or lacks the field, a damaged archive,
     a file that is gone, ...), with file and line; it may raise. What comes after is read where that is possible.
+    progress: called with numbers of stored bytes that have been read.
     """
     source = piece.source
     try:
         with files.readable(source.path):
-            for item in READERS[source.format](_part(piece)):
+            for item in READERS[source.format](_part(piece, progress)):
                 try:
                     document = _document(source, item)
                 except UserError as error:
@@ -219,7 +223,7 @@ def _supported() -> str:
     return f"the extension says the format: {extensions}, each also {packed}"
 
 
-def _part(piece: Piece) -> Part:
+def _part(piece: Piece, progress: Callable[[int], None] | None = None) -> Part:
     source = piece.source
     assert source.settings.encoding is not None  # filled in by `find`
     return Part(
@@ -231,6 +235,7 @@ def _part(piece: Piece) -> Part:
         start=piece.start,
         stop=piece.stop,
         line=piece.line,
+        progress=progress,
     )
 
 

@@ -65,7 +65,7 @@ def _table(part: Part, dialect: dict[str, Any]) -> Iterator[Item]:
     csv.field_size_limit(sys.maxsize)
     header = list(part.columns) or None
     if part.start and header is None:
-        header = _header(replace(part, start=0, stop=None, line=1), dialect)
+        header = _header(replace(part, start=0, stop=None, line=1, progress=None), dialect)
     for line, values, encoding, replacements in _records(part, dialect):
         if header is None:
             header = _names(part.path, values)
@@ -183,7 +183,7 @@ def _parquet(part: Part) -> Iterator[Any]:
         try:
             if part.compression:
                 raw = cast(BinaryIO, stack.enter_context(tempfile.TemporaryFile()))
-                with files.unpacked(part.path, part.compression) as stream:
+                with files.unpacked(part.path, part.compression, part.progress) as stream:
                     while data := stream.read(_BUFFER):
                         raw.write(data)
                 raw.seek(0)

@@ -212,6 +212,19 @@ def test_progress_counts_the_searches(tmp_path: Path) -> None:
     assert said == [(done, 16) for done in range(1, 17)]
 
 
+def test_signatures_take_little_memory_for_a_row(tmp_path: Path) -> None:
+    """A part may be one large archive of short rows."""
+    peaks = []
+    for n in (4_000, 16_000):
+        texts = [f"row {number}\n{number} and a paragraph" for number in range(n)]
+        (tmp_path / str(n)).mkdir()
+        tracemalloc.start()
+        write_signatures(texts, ALL, tmp_path / str(n))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] - peaks[0] < 100 * 12_000
+
+
 def test_memory_is_that_of_a_range(tmp_path: Path) -> None:
     """However often one of the hashes is repeated."""
     n = 30_000

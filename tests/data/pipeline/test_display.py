@@ -38,6 +38,21 @@ def test_lines_come_every_ten_seconds_with_rate_and_time_left(
     ]
 
 
+def test_what_has_begun_counts_until_the_whole_is_done(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    display = Display(Console(file=io.StringIO()))
+    with caplog.at_level("INFO", "bigtrain"), display.stage("documents", 100e6) as stage:
+        for amount in (20e6, 30e6):
+            clock[0] += 10
+            stage.begin(amount)
+        clock[0] += 10
+        stage.advance(80e6)
+    assert caplog.messages[:3] == [
+        "documents: 20%, 2MB/s, 0:40 left",
+        "documents: 50%, 2.5MB/s, 0:20 left",
+        "documents: 80%, 2.67MB/s, 0:08 left",
+    ]
+
+
 def test_a_terminal_shows_a_bar(clock: list[float]) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     logs.setup()

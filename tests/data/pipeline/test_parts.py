@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from bigtrain.data.pipeline import plan
+from bigtrain.data.pipeline.documents import DocumentsJob, make_documents
 from bigtrain.data.pipeline.plan import Plan
+from bigtrain.data.pipeline.steps import Steps
 from bigtrain.data.reading.sources import read
-from bigtrain.data.schema import BytesConfig, DataConfig, SourceConfig
+from bigtrain.data.schema import BytesConfig, DataConfig, OnError, SourceConfig
 from bigtrain.errors import UserError
 
 
@@ -47,6 +49,15 @@ def rows(tmp_path: Path) -> list[str]:
 @pytest.fixture
 def data(rows: list[str], tmp_path: Path) -> DataConfig:
     return DataConfig(files=[str(tmp_path / "in")])
+
+
+def test_a_part_says_how_far_it_is_by_what_is_read_of_its_files(data: DataConfig, tmp_path: Path) -> None:
+    """Of archives too, which are one part however large they are."""
+    (part,) = make(data).parts
+    names, said = {piece.source.path: "" for piece in part.pieces}, list[float]()
+    make_documents(DocumentsJob(part, Steps(), names, OnError.stop, None, tmp_path / "done", said.append))
+    assert sum(said) == part.n_bytes
+    assert len(said) > len(part.pieces)
 
 
 @pytest.mark.parametrize("size", [300, 1000, 5000, 1 << 20])

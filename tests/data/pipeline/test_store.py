@@ -1,5 +1,6 @@
 """The documents of a part on disk."""
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,20 @@ def test_no_documents(tmp_path: Path) -> None:
     with DocumentWriter(tmp_path):
         pass
     assert list(Documents(tmp_path)) == []
+
+
+def test_a_row_takes_little_memory_while_it_is_written(tmp_path: Path) -> None:
+    """A part may be one large archive of short rows."""
+    n = 20_000
+    tracemalloc.start()
+    try:
+        with DocumentWriter(tmp_path) as writer:
+            for number in range(n):
+                writer.add("a", b"a", group=None, line=number + 1, files="f", sources="web", languages="")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100 * n
+    documents = Documents(tmp_path)
+    assert documents.table["line"].tolist() == list(range(1, n + 1))
+    assert documents[n - 1] == "a"
