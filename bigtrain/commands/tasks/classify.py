@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from bigtrain.commands.tasks.label_report import OneLabel, SeveralLabels, Sums
 from bigtrain.commands.tasks.labelled import MeasuredRows, labelled_task, measured_rows, read_parts
 from bigtrain.commands.tasks.rows import head_labels
 from bigtrain.config import Loaded
-from bigtrain.data.tasks.labels import label_flags, label_names, label_numbers, several_labels, sorted_labels
+from bigtrain.data.tasks.labels import Names, label_flags, label_names, label_numbers, several_labels, sorted_labels
 from bigtrain.data.tasks.rows import Rows
 from bigtrain.metrics.multi_label import DEFAULT_THRESHOLD
 from bigtrain.models.families import on_meta
@@ -37,7 +36,7 @@ def classify_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     """The checkpoint's model with a head for the labels of the training rows."""
     config: FinetuneConfig = loaded.config
     source, tokenizer = read_folder(folder, resize_vocab=config.model.resize_vocab)
-    parts = read_parts(loaded, lambda rows: _kinds(config, source, rows))
+    parts = read_parts(loaded, lambda rows: _names(config, source, rows))
     several = _several(config, source, parts[0])
     data = config.data
     names = [
@@ -70,11 +69,10 @@ def _several(config: FinetuneConfig, source: ModelFolder, rows: Rows) -> bool:
     return asked or several_labels(rows) or source.output.kind is OutputKind.labels
 
 
-def _kinds(config: FinetuneConfig, source: ModelFolder, rows: Rows) -> Sequence[Hashable]:
-    """By which rows are held out: their label; where there are several, all alike."""
-    if _several(config, source, rows):
-        return [0] * len(rows)
-    return label_names(rows, config.data.label_field)
+def _names(config: FinetuneConfig, source: ModelFolder, rows: Rows) -> Names:
+    data = config.data
+    several = _several(config, source, rows)
+    return label_names(rows, data.label_field, several=several, separator=data.label_separator)
 
 
 def _single(config: FinetuneConfig, model: Model, training: NDArray[Any], checked: NDArray[Any] | None) -> Classify:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 Parts = tuple[Rows, Rows | None]  # training and validation rows
 
 
-def read_parts(loaded: Loaded, strata: Callable[[Rows], Sequence[Hashable]]) -> Parts:
+def read_parts(loaded: Loaded, labels: Callable[[Rows], Sequence[Sequence[str]]]) -> Parts:
     """Training and validation rows: of two files, or of one, of which a share is held out.
 
-    strata: the kind of each row, of every one of which about the same share is held out.
+    labels: those of each row, of every one of which the same share is held out.
     """
     config: FinetuneConfig = loaded.config
     check_rows(loaded)
@@ -48,7 +48,7 @@ def read_parts(loaded: Loaded, strata: Callable[[Rows], Sequence[Hashable]]) -> 
     rows = _read(data, Path(data.train))
     if path := validation_file(loaded):
         return rows, _read(data, Path(path))
-    return _split(rows, strata(rows), data.validation_fraction)
+    return _split(rows, labels(rows), data.validation_fraction)
 
 
 def _read(data: Any, path: Path) -> Rows:
@@ -56,13 +56,13 @@ def _read(data: Any, path: Path) -> Rows:
     return read_rows(path, data.text_field, data.label_field, data.pair_field, data.columns)
 
 
-def _split(rows: Rows, kinds: Sequence[Hashable], fraction: float) -> Parts:
-    held = held_out([rows.whole(row) for row in range(len(rows))], kinds, fraction)
+def _split(rows: Rows, labels: Sequence[Sequence[str]], fraction: float) -> Parts:
+    held = held_out([rows.whole(row) for row in range(len(rows))], labels, fraction)
     if not held.any():
         if fraction:
             log.info("%d rows are too few to hold %g of them out: there is no validation data", len(rows), fraction)
         return rows, None
-    said = "no data.validation=: %d of %d rows are held out, about %g of each label, by a hash of their text"
+    said = "no data.validation=: %d of %d rows are held out, %g of each label, by a hash of their text"
     log.info(said, held.sum(), len(rows), fraction)
     return rows.taken((~held).nonzero()[0].tolist()), rows.taken(held.nonzero()[0].tolist())
 

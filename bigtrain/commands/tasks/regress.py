@@ -29,7 +29,7 @@ def regress_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     config: FinetuneConfig = loaded.config
     refuse_unread(loaded, ["data.label_separator"], "objective=regress", "a row has one score")
     source, tokenizer = read_folder(folder, resize_vocab=config.model.resize_vocab)
-    parts = read_parts(loaded, lambda rows: [0] * len(rows))
+    parts = read_parts(loaded, lambda rows: [()] * len(rows))
     training, checked = parts
     targets = label_scores(training, config.data.label_field)
     wanted = label_scores(checked, config.data.label_field) if checked else None

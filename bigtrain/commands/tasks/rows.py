@@ -104,7 +104,7 @@ def apart(rows: Sequence[T], texts: Sequence[str], fraction: float, kind: str, b
 
     kind, by: what the log calls the rows and the texts.
     """
-    held = held_out(texts, [0] * len(texts), fraction)
+    held = held_out(texts, [()] * len(texts), fraction)
     if held.any():
         said = "no data.validation=: %d of %d %s are held out, by a hash of their %s"
         log.info(said, held.sum(), len(rows), kind, by)

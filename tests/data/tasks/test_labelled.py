@@ -1,6 +1,7 @@
 """Labelled rows: pairs as transformers encodes them, what is held out, leaks, augmentation on the way."""
 
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -53,25 +54,41 @@ def test_without_a_frame_two_texts_are_one() -> None:
     assert row.segments is None
 
 
-def test_about_the_same_share_of_each_label_is_held_out() -> None:
-    texts = [text(12, seed) for seed in range(3000)]
-    labels = ["rare" if seed % 50 == 0 else "common" for seed in range(3000)]
+def test_the_same_share_of_each_label_is_held_out() -> None:
+    texts = [text(12, seed) for seed in range(1000)]
+    labels = [("rare",) if seed % 50 == 0 else ("middle",) if seed % 3 else ("common",) for seed in range(1000)]
     held = held_out(texts, labels, 0.1)
-    assert 0.08 < held.mean() < 0.12
-    assert held[[label == "rare" for label in labels]].any()
-    # Rows that are added move no other, and neither does the order of the rows.
-    assert held_out(texts[:2000], labels[:2000], 0.1).tolist() == held[:2000].tolist()
+    for label, n in Counter(labels).items():
+        assert held[[one == label for one in labels]].sum() == round(n / 10)
     assert held_out(texts[::-1], labels[::-1], 0.1).tolist() == held[::-1].tolist()
+    assert (held_out(texts[:900], labels[:900], 0.1) != held[:900]).sum() <= 20  # rows that are added move few others
     assert not held_out(texts, labels, 0.0).any()
+
+
+def test_rows_with_several_labels_are_held_out_by_their_rarest() -> None:
+    texts = [text(12, seed) for seed in range(400)]
+    labels = [
+        ("all", *(["rare"] if seed % 20 == 0 else []), *(["some"] if seed % 4 == 0 else [])) for seed in range(400)
+    ]
+    labels[7] = ()
+    held = held_out(texts, labels, 0.1)
+    assert [sum(name in row for row, one in zip(labels, held, strict=True) if one) for name in ("rare", "some")] == [
+        2,
+        10,
+    ]
+    assert held.sum() == 40
 
 
 def test_no_label_is_without_training_rows_and_equal_texts_stay_together() -> None:
     texts = ["one text"] * 6 + [text(9, seed) for seed in range(40)]
-    held = held_out(texts, ["a"] * 6 + [f"label {seed}" for seed in range(40)], 0.9)
+    held = held_out(texts, [("a",)] * 6 + [(f"label {seed}",) for seed in range(40)], 0.9)
     assert not held.any()  # each label has one text
-    held = held_out(texts, ["b"] * 46, 0.03)
-    assert held[6:].sum() >= 1  # 46 * 0.03 is one row at least
-    assert len(set(held[:6].tolist())) == 1
+    for fraction, n in ((0.001, 1), (0.1, 4), (0.999, 40)):
+        held = held_out(texts, [("b",)] * 46, fraction)
+        assert held[6:].sum() + held[0] == n  # of 41 texts
+        assert len(set(held[:6].tolist())) == 1
+    labels = ["a"] * 3 + ["b"] * 3 + ["b"] * 40
+    assert len(set(held_out(texts, [(label,) for label in labels], 0.5)[:6].tolist())) == 1
 
 
 def test_leaks_are_found_word_for_word_and_nearly() -> None:
