@@ -187,6 +187,7 @@ class EvaluateConfig:
     device: DeviceConfig = option(DeviceConfig, "the device and its arithmetic")
 
 
+_COLDEST = 0.01  # of the temperatures that are drawn at
 _DRAWING = ("top_p", "min_p", "repetition_penalty", "presence_penalty")
 
 
@@ -202,7 +203,7 @@ class GenerateConfig:
     output: str | None = option(None, "with prompts: the JSON Lines file of their completions")
     chat: bool = option(False, "the prompt is a message to a model that chats; without a prompt: a conversation")
     max_new_tokens: int = option(128, "tokens to write at most", at_least=1)
-    temperature: float = option(0.8, "divides the logits; 0: always the likeliest token", at_least=0)
+    temperature: float = option(0.8, "divides the logits; 0: always the likeliest token", at_least=0, at_most=100)
     top_k: int | None = option(
         None, "sample among the k likeliest tokens, null: all; fillings of a mask, null: 5", at_least=1
     )
@@ -212,8 +213,12 @@ class GenerateConfig:
     min_p: float | None = option(
         None, "sample among tokens with this share of the likeliest one's probability; null: all", above=0, at_most=1
     )
-    repetition_penalty: float = option(1.0, "divides the logits of tokens that are in prompt or text", above=0)
-    presence_penalty: float = option(0.0, "is taken from the logits of tokens that are in the text")
+    repetition_penalty: float = option(
+        1.0, "divides the logits of tokens that are in prompt or text", at_least=0.01, at_most=100
+    )
+    presence_penalty: float = option(
+        0.0, "is taken from the logits of tokens that are in the text", at_least=-100, at_most=100
+    )
     stop: list[str] = option(list, "texts that end a completion; it ends before them")
     n: int = option(1, "completions of each prompt", at_least=1)
     beams: int = option(1, "texts that a beam search keeps; 1: none, tokens are drawn", at_least=1)
@@ -234,6 +239,9 @@ class GenerateConfig:
         for name in ("stop", "choices"):
             if "" in getattr(self, name):
                 raise UserError(f"{name} with an empty text", "each of them is some text", "remove it")
+        if 0 < self.temperature < _COLDEST:
+            rule = f"logits are divided by it: {_COLDEST} or more, or 0 for the likeliest token each time"
+            raise UserError(f"temperature={self.temperature:g}", rule, "give temperature=0")
         if self.temperature == 0 and self.n > 1 and self.beams == 1:
             rule = "the likeliest tokens are the same each time"
             raise UserError(f"n={self.n} with temperature=0", rule, "give a temperature above 0, or beams=")

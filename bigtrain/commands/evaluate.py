@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import fields
@@ -94,6 +95,12 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
         sums = totals(model, measurement.objective, measurement.batches, placement)
     assert sums is not None  # nobody asks it to stop
     metrics = measurement.objective.metrics(sums)
+    if broken := [name for name, value in metrics.items() if not math.isfinite(value)]:
+        raise UserError(
+            f"checkpoint={config.checkpoint}: {broken[0]} is {metrics[broken[0]]}",
+            "a metric is a number: the model's weights hold one that is none, or is too large",
+            "restore the weights, or name another checkpoint",
+        )
     result: dict[str, Any] = {**metrics, **measurement.size, "seconds": round(time.perf_counter() - began, 3)}
     result |= {"checkpoint": str(source.folder), "device": str(placement.device)}
     if bounds:

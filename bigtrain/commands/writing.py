@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from bigtrain.errors import UserError
 from bigtrain.generation import beams, choices, filling
 from bigtrain.generation.generate import Completion, Request, Writing, write
 from bigtrain.generation.packing import pack
@@ -60,7 +61,18 @@ class Writer:
     def results(
         self, prompts: Sequence[Prompt], *, on_text: Callable[[str], None] | None = None
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """The number and the result of each prompt, as they are done. on_text: is told the text as it comes."""
+        """The number and the result of each prompt, as they are done. on_text: is told the text as it comes.
+
+        Raises UserError that names the checkpoint.
+        """
+        try:
+            yield from self._results(prompts, on_text)
+        except UserError as error:
+            raise UserError(f"{self.source.folder}: {error.given}", error.rule, error.remedy) from None
+
+    def _results(
+        self, prompts: Sequence[Prompt], on_text: Callable[[str], None] | None
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
         if isinstance(self.source.config, EncoderConfig):
             yield from self._filled(prompts)
             return

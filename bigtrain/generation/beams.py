@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from bigtrain.generation.cache import KVCache
-from bigtrain.generation.generate import Completion, StoppedBy, as_written, check_prompt, limit
+from bigtrain.generation.generate import Completion, StoppedBy, as_written, check_prompt, limit, require_finite
 from bigtrain.generation.stream import TextStream
 from bigtrain.models.base import Model
 from bigtrain.tokenizer import Tokenizer
@@ -63,7 +63,10 @@ def search(
     with torch.inference_mode(), as_written():
         for length in range(1, n_tokens + 1):
             hidden = model(tokens, cache=cache)[:, -1]  # (1, D) of the prompt, then (beams, D)
-            scores = model.logits(hidden)[:, : tokenizer.vocab_size].float().log_softmax(-1)
+            logits = model.logits(hidden)[:, : tokenizer.vocab_size].float()
+            if length == 1:
+                require_finite(logits)
+            scores = logits.log_softmax(-1)
             candidates = _candidates(running, scores.expand(beams, -1), n=max(2, 1 + len(ends)) * beams)
             unfinished: list[tuple[int, _Beam]] = []
             for place, (parent, beam) in enumerate(candidates):

@@ -9,7 +9,7 @@ import torch
 
 from bigtrain.errors import UserError
 from bigtrain.generation.cache import KVCache
-from bigtrain.generation.generate import as_written, check_prompt
+from bigtrain.generation.generate import as_written, check_prompt, require_finite
 from bigtrain.models.base import Model
 from bigtrain.tokenizer import Tokenizer
 
@@ -82,7 +82,9 @@ def _batch(
         hidden = torch.cat([hidden, model(tokens.to(device), cache=cache)], dim=1)  # (n, longest, D)
     scored = []
     for row, (text, ids) in zip(hidden, choices, strict=True):
-        logprobs = model.logits(row[: len(ids)])[:, :vocab_size].float().log_softmax(-1)  # (T, V)
+        logits = model.logits(row[: len(ids)])[:, :vocab_size].float()  # (T, V)
+        require_finite(logits)
+        logprobs = logits.log_softmax(-1)
         total = float(logprobs.gather(1, torch.tensor(ids, device=device)[:, None]).double().sum())
         scored.append(Choice(text, len(ids), total, total / len(ids)))
     return scored

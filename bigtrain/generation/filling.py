@@ -13,7 +13,7 @@ import torch
 
 from bigtrain.data.frame import Frame, mask_id
 from bigtrain.errors import UserError
-from bigtrain.generation.generate import as_written
+from bigtrain.generation.generate import as_written, require_finite
 from bigtrain.models.base import Model
 from bigtrain.tokenizer import Tokenizer
 
@@ -73,7 +73,9 @@ def fill(
         asked = tokens == hidden
         with torch.inference_mode(), as_written():
             found = model(tokens.to(device), documents=padding.to(device))[asked.to(device)]  # (masks, D)
-            shares = model.logits(found)[:, : tokenizer.vocab_size].float().softmax(-1)
+            logits = model.logits(found)[:, : tokenizer.vocab_size].float()
+            require_finite(logits)
+            shares = logits.softmax(-1)
             best = shares.topk(min(k, shares.shape[-1]))
         masks = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         for number, count in zip(numbers, asked.sum(1).tolist(), strict=True):

@@ -108,7 +108,8 @@ def write(
     are rounded differently. Only the tokenizer's ids are drawn, never the rows that pad the embedding. Compiled
     blocks run as they are written: one compilation for every length of the cache would cost more than it gives.
     on_text: is told the text of each row as it comes, whole characters only.
-    Raises UserError for a classifier, an empty prompt and one that is longer than the model's `max_seq_len`.
+    Raises UserError for a classifier, an empty prompt, one that is longer than the model's `max_seq_len`, and a model
+    whose logits are not finite behind a prompt.
     """
     for request in requests:
         check_prompt(model, request.prompt)
@@ -150,6 +151,16 @@ def limit(model: Model, prompt: Sequence[int], max_new_tokens: int) -> tuple[int
     if max_new_tokens <= room:
         return max_new_tokens, StoppedBy.max_new_tokens
     return room, StoppedBy.max_seq_len
+
+
+def require_finite(logits: Tensor) -> None:
+    """Raises UserError for logits of a broken model: no token can be drawn with them, and none is the likeliest."""
+    if not torch.isfinite(logits).all():
+        raise UserError(
+            "logits that are not finite",
+            "a model gives every token a number: its weights hold one that is none, or is too large",
+            "restore the weights, or name another checkpoint",
+        )
 
 
 def as_written() -> contextlib.AbstractContextManager[object]:
@@ -200,7 +211,9 @@ class _Batch:
         last = hidden[torch.arange(len(prompts)), torch.tensor(lengths) - 1]
         before = len(self.rows)
         self.rows += [self._row(request) for request in requests]
-        self._draw(self._logits(last)[source], before)
+        logits = self._logits(last)
+        require_finite(logits)
+        self._draw(logits[source], before)
 
     def step(self) -> None:
         """One more token of every row."""

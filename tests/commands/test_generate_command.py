@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from harness import cli
+from harness import cli, run_verb
+from safetensors.torch import load_file, save_file
 
 from bigtrain import config
 from bigtrain.commands import generate
@@ -73,6 +74,27 @@ def test_every_sampling_key_is_heard(folder: Path) -> None:
 def test_prompts_that_cannot_be_continued(folder: Path, lines: list[str], words: str) -> None:
     with pytest.raises(UserError, match=words):
         run(folder, *lines)
+
+
+@pytest.mark.parametrize("lines", [[], ["temperature=0"], ["beams=2"], ["choices=[a,b]"]])
+def test_a_model_whose_numbers_are_none(tmp_path: Path, lines: list[str]) -> None:
+    broken = save(tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"][3] = torch.nan
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"broken: logits that are not finite"):
+        run(broken, "prompt=abc", *lines)
+    (tmp_path / "text.txt").write_text("some words " * 20)
+    with pytest.raises(UserError, match=r"checkpoint=.*broken: loss is nan"):
+        run_verb("evaluate", [f"checkpoint={broken}", f"data.files={tmp_path / 'text.txt'}", "device=cpu"])
+
+
+@pytest.mark.parametrize(
+    "setting", ["temperature=1e-40", "temperature=1e9", "repetition_penalty=1e-45", "presence_penalty=1e9"]
+)
+def test_settings_that_leave_nothing_to_draw_from(folder: Path, setting: str) -> None:
+    with pytest.raises(UserError, match=setting.partition("=")[0]):
+        run(folder, "prompt=abc", setting)
 
 
 def test_a_classifier_writes_no_text(tmp_path: Path) -> None:
