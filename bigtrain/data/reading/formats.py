@@ -118,8 +118,10 @@ def cut(part: Part, format: Format, size: int) -> list[tuple[int, int]]:
         if is_wide(part.encoding) or (part.encoding == "auto" and marked(head)):
             return beginning
         file.seek(0)
-        if format in (Format.jsonl, Format.csv, Format.tsv):
-            return _cut_lines(file, size, b'"' if format is Format.csv else None)
+        if format is Format.csv:
+            return tables.cut_csv(part, size)
+        if format in (Format.jsonl, Format.tsv):
+            return _cut_lines(file, size)
         offset, found = 0, []
         for chunk in _chunks(file, part.max_row_bytes):
             found.append((offset, chunk.line))
@@ -127,21 +129,19 @@ def cut(part: Part, format: Format, size: int) -> list[tuple[int, int]]:
     return found or beginning
 
 
-def _cut_lines(file: files.Stream, size: int, quote: bytes | None) -> list[tuple[int, int]]:
-    """Cuts after line ends; those between an odd number of quotes and the next one belong to a text (RFC 4180)."""
-    found, line, offset, quoted = [(0, 1)], 1, 0, False
+def _cut_lines(file: files.Stream, size: int) -> list[tuple[int, int]]:
+    """Cuts after line ends."""
+    found, line, offset = [(0, 1)], 1, 0
     while block := file.read(_BLOCK):
         begin = 0
         while True:
             wanted = found[-1][0] + size - offset - 1  # place in this block of the first line end that may be cut at
             end = block.find(b"\n", max(begin, wanted)) + 1 or len(block)
             line += block.count(b"\n", begin, end)
-            quoted ^= quote is not None and block.count(quote, begin, end) % 2 == 1
             begin = end
             if not block[:end].endswith(b"\n") or wanted >= end:
                 break
-            if not quoted:
-                found.append((offset + end, line))
+            found.append((offset + end, line))
         offset += len(block)
     return found if found[-1][0] < offset or len(found) == 1 else found[:-1]
 

@@ -66,11 +66,12 @@ def blocks(stream: Stream, longest: int, line: int = 1) -> Iterator[Block]:
         yield Block(held, line, len(held))
 
 
-def lines(part: Part) -> Iterator[Line]:
-    """The lines of a part with their ends; one that cannot be read is a UserError."""
+def lines(part: Part, begun: Callable[[Block], None] = lambda block: None) -> Iterator[Line]:
+    """The lines of a part with their ends; one that cannot be read is a UserError. begun: called with each block."""
     with contents(part) as (stream, encoding, label):
         decoder = Decoder(encoding, part.path, from_start=part.start == 0)
         for block in blocks(stream, part.max_row_bytes, part.line):
+            begun(block)
             if block.content is None:
                 where = f"{part.path}:{block.line}"
                 yield Line(block.line, too_long(where, "line", part.max_row_bytes))

@@ -6,23 +6,29 @@ import contextlib
 import csv
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from bigtrain.data.reading import files
 from bigtrain.data.reading.fields import nearest
 from bigtrain.data.reading.items import Item
-from bigtrain.data.reading.lines import Part, lines, too_long
+from bigtrain.data.reading.lines import Block, Part, lines, too_long
 from bigtrain.errors import UserError
 
 _BUFFER = 1 << 20
 _BATCH_BYTES = 2 << 20  # of the rows of a parquet file that are in memory at once, beside the pages they stand in
 
 
+_CSV: dict[str, Any] = {"strict": True}
+
+
 def read_csv(part: Part) -> Iterator[Item]:
     """RFC 4180: quotes around fields with commas, quotes or line breaks."""
-    return _table(part, {"strict": True})
+    return _table(part, _CSV)
 
 
 def read_tsv(part: Part) -> Iterator[Item]:
@@ -33,8 +39,8 @@ def read_tsv(part: Part) -> Iterator[Item]:
 class _Lines:
     """The lines that a csv reader asks for; remembers where its row began and how it was encoded."""
 
-    def __init__(self, part: Part) -> None:
-        self._lines, self._part = lines(part), part
+    def __init__(self, part: Part, begun: Callable[[Block], None] = lambda block: None) -> None:
+        self._lines, self._part = lines(part, begun), part
         self.line = part.line  # number of the next line
         self.begin_row()
 
@@ -61,12 +67,10 @@ class _Lines:
 
 def _table(part: Part, dialect: dict[str, Any]) -> Iterator[Item]:
     """The rows below the header, each with the line it begins at. Raises UserError where there is no good header."""
-    # A text may be longer than the module's 128 kB. It stays so: other threads may be reading, too.
-    csv.field_size_limit(sys.maxsize)
     header = list(part.columns) or None
     if part.start and header is None:
         header = _header(replace(part, start=0, stop=None, line=1, progress=None), dialect)
-    for line, values, encoding, replacements in _records(part, dialect):
+    for line, values, encoding, replacements in _records(_Lines(part), part.path, dialect):
         if header is None:
             header = _names(part.path, values)
         elif isinstance(values, UserError):
@@ -75,9 +79,47 @@ def _table(part: Part, dialect: dict[str, Any]) -> Iterator[Item]:
             yield Item(line, _row(header, values, f"{part.path}:{line}"), encoding, replacements)
 
 
-def _records(part: Part, dialect: dict[str, Any]) -> Iterator[tuple[int, list[str] | UserError, str, int]]:
+def cut_csv(part: Part, size: int) -> list[tuple[int, int]]:
+    """Places between records at which pieces of about `size` bytes begin, each with its line.
+
+    Only who reads a file from its beginning knows them: a quote opens a text, or is a character inside of one.
+    """
+    found, places = [(0, 1)], _Places()
+    source = _Lines(part, places.begin)
+    for _ in _records(source, part.path, _CSV):
+        if places.end >= found[-1][0] + size and (place := places.of(source.line)) >= found[-1][0] + size:
+            found.append((place, source.line))
+    return found if found[-1][0] < places.end or len(found) == 1 else found[:-1]
+
+
+class _Places:
+    """Where the lines of the block at hand begin, in bytes of the file."""
+
+    def __init__(self) -> None:
+        self.end = 0  # of the block
+        self._ends: NDArray[np.intp] | None = None  # of its lines, from its beginning
+
+    def begin(self, block: Block) -> None:
+        """The next block."""
+        self._block, self._ends = block, None
+        self.end += block.size
+
+    def of(self, line: int) -> int:
+        """The place of a line of the block, or of the first one behind it."""
+        begin, number = self.end - self._block.size, line - self._block.line
+        if self._ends is None:
+            self._ends = np.flatnonzero(np.frombuffer(self._block.content or b"", np.uint8) == ord("\n")) + 1
+        if number == 0:
+            return begin
+        return begin + int(self._ends[number - 1]) if number <= len(self._ends) else self.end
+
+
+def _records(
+    source: _Lines, path: str, dialect: dict[str, Any]
+) -> Iterator[tuple[int, list[str] | UserError, str, int]]:
     """Line, fields, encoding and replacements of each record."""
-    source = _Lines(part)
+    # A text may be longer than the module's 128 kB. It stays so: other threads may be reading, too.
+    csv.field_size_limit(sys.maxsize)
     reader = csv.reader(source, **dialect)
     while True:
         source.begin_row()
@@ -87,14 +129,14 @@ def _records(part: Part, dialect: dict[str, Any]) -> Iterator[tuple[int, list[st
         except StopIteration:
             return
         except csv.Error as error:
-            values = UserError(f"{part.path}:{source.first}: {error}", "csv as in RFC 4180", "correct the quotes")
+            values = UserError(f"{path}:{source.first}: {error}", "csv as in RFC 4180", "correct the quotes")
         except UserError as error:
             values = error
         yield source.first, values, source.encoding, source.replacements
 
 
 def _header(part: Part, dialect: dict[str, Any]) -> list[str]:
-    return _names(part.path, next(values for _, values, _, _ in _records(part, dialect)))
+    return _names(part.path, next(values for _, values, _, _ in _records(_Lines(part), part.path, dialect)))
 
 
 def _names(path: str, header: list[str] | UserError) -> list[str]:

@@ -236,6 +236,34 @@ def test_tables_in_pieces(name: str, tmp_path: Path) -> None:
         assert len(sources.pieces(source, 100)) > 20
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_csv_file_is_cut_between_records_whatever_its_quotes_are(broken: bool, tmp_path: Path) -> None:
+    """A quote opens a text at the beginning of a field, and is a character inside of one; broken rows end somewhere."""
+    draw, path = random.Random(5), tmp_path / "a.csv"
+    fields = ['5" pipe', '"a ""quoted"" one"', '"two\nlines, one"', 'b "c"', "", '""', "dü"]
+    fields += ['"e', '"f"g', "h\ri", "\0" * 9] if broken else []
+
+    def everything(pieces: list[sources.Piece]) -> list[object]:
+        found: list[object] = []
+
+        def wrong(error: UserError) -> None:
+            found.append(str(error))
+
+        for piece in pieces:
+            found += sources.read(piece, wrong, found.append)
+        return found
+
+    for _ in range(10):
+        rows = [",".join(draw.choices(fields, k=2)) for _ in range(150)]
+        path.write_bytes(("text,more\n" + draw.choice(["\n", "\r\n"]).join(rows)).encode())
+        (source,) = sources.find(DataConfig(files=[str(path)], max_row_bytes=200))
+        whole = everything([sources.Piece(source)])
+        assert broken == any(isinstance(one, str) for one in whole)
+        for size in (1, 50, 400):
+            assert everything(sources.pieces(source, size)) == whole
+        assert broken or len(sources.pieces(source, 1)) == 151
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
