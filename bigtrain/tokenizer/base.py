@@ -34,7 +34,7 @@ _KNOWN_EOS = (EOS, "</s>", "<|end_of_text|>", "<|im_end|>", "[SEP]")
 _EMPTY: dict[str, Any] = {"added_tokens": [], "normalizer": None, "pre_tokenizer": None}  # what a file may leave out
 _KEPT = (
     *("bos_token", "eos_token", "pad_token", "unk_token", "cls_token", "sep_token", "mask_token"),
-    *("chat_template", "split_special_tokens", "model_input_names"),
+    *("chat_template", "model_input_names"),
 )
 _MUCH = 1 << 18  # characters from which on a table of words is worth while
 

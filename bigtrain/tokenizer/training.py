@@ -63,8 +63,9 @@ def train(config: TrainableTokenizerConfig, texts: Iterable[str]) -> Tokenizer:
             spec = _words(texts, room - 1)
         case CharsConfig():
             spec = _one_token_each(sorted(set[str]().union(*map(set, texts))), CHARACTER)
-    settings = {"chat_template": template.text} if template else {"split_special_tokens": True}
-    tokenizer = Tokenizer(with_tokens(spec, special(*tokens)), {**known, **settings})
+    if template:
+        known["chat_template"] = template.text
+    tokenizer = Tokenizer(with_tokens(spec, special(*tokens)), known)
     if wanted and tokenizer.vocab_size < wanted:
         log.warning("the training text is enough for %d entries of a vocabulary, not %d", tokenizer.vocab_size, wanted)
     return tokenizer

@@ -197,6 +197,10 @@ def test_masks_are_filled(pretrained: dict[str, Any], home: Path, tmp_path: Path
     assert [[f"{one['probability']:8.6f}  {one['token']}" for one in mask] for mask in whole] == [
         block[:2] for block in blocks
     ]
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.pipeline("fill-mask", pretrained["checkpoint"], device="cpu", top_k=2)
+    ours = run_verb("generate", [*given, "prompt=the old [MASK]s run.", "top_k=2"])["fillings"][0]
+    assert [one["token"] for one in theirs("the old [MASK]s run.")] == [one["token_id"] for one in ours]
     rows = [{"id": n, "prompt": "the cat " * n + "[MASK]"} for n in range(5)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     files = [f"prompts={tmp_path / 'rows.jsonl'}", f"output={tmp_path / 'out.jsonl'}", "batch_size=2"]

@@ -11,6 +11,7 @@ from harness import WORDS, bits, cli, run_verb
 
 from bigtrain.data.schema import BytesConfig
 from bigtrain.errors import UserError
+from bigtrain.generation.chat import Chat
 from bigtrain.models.base import materialise
 from bigtrain.models.decoder import Decoder
 from bigtrain.models.huggingface import read_folder, save_model
@@ -82,6 +83,11 @@ def test_marks_of_a_template_become_tokens_and_end_what_is_generated(home: Path)
     source, tokenizer = read_folder(Path(found["checkpoint"]))
     assert tokenizer.config["eos_token"] == "<|im_end|>"
     assert source.eos_ids == [tokenizer.eos_id]
+    transformers = pytest.importorskip("transformers")
+    messages = [{"role": "user", "content": "say river"}]
+    theirs = transformers.AutoTokenizer.from_pretrained(found["checkpoint"])
+    rendered = theirs.apply_chat_template(messages, add_generation_prompt=True)["input_ids"]
+    assert rendered == Chat(tokenizer, "").encode(messages, "")
     with pytest.raises(UserError, match="resize_vocab"):
         run_verb("finetune", words(home, 2, "refused", "objective.template=chatml"))
 

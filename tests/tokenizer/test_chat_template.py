@@ -82,8 +82,10 @@ def test_special_tokens_of_the_users(config: TrainableTokenizerConfig, tmp_path:
     transformers = pytest.importorskip("transformers")
     other = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert other.convert_tokens_to_ids(["<|user|>", "<|bot|>"]) == ids
-    found = other("The <|user|> cat", add_special_tokens=False)["input_ids"]
-    assert found == tokenizer.encode("The <|user|> cat")
+    text = "The <|user|> cat"
+    assert ids[0] in other(text, add_special_tokens=False)["input_ids"]
+    found = other(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    assert found == tokenizer.encode(text)
 
 
 def test_no_room_is_a_clear_error() -> None:
