@@ -106,6 +106,7 @@ def _train(
     import torch
 
     from bigtrain.data.loader import Loader
+    from bigtrain.models.adapter_folder import keep_base
     from bigtrain.models.auto_tokenizer import warn_of_pitfall
     from bigtrain.models.base import training_flops
     from bigtrain.models.huggingface_generation import inherited
@@ -159,6 +160,8 @@ def _train(
     if record:
         checkpoints.require_space(path / "checkpoints", saved_bytes(model), config.train.keep_last)
         record.begin(loaded, state.step)
+        if model.adapter:
+            keep_base(path, model.adapter.base, anew=start is None)
         metrics.truncate(state.metrics_bytes)
         samples.truncate(state.samples_bytes)
         log.info("run folder: %s", path)

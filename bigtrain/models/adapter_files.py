@@ -279,7 +279,7 @@ def _config(model: Model, adapter: Adapter, ranks: dict[str, int], modules: list
     return {
         "peft_type": "LORA",
         "task_type": task if model.output.language else TASKS[model.output.kind],
-        "base_model_name_or_path": str(adapter.base),
+        "base_model_name_or_path": str(adapter.base.resolve()),
         "revision": None,
         "inference_mode": True,
         "r": config.rank,

@@ -10,7 +10,9 @@ import functools
 import hashlib
 import json
 import math
+import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from bigtrain.models.output import Output, OutputKind
 from bigtrain.models.weight_files import WeightFiles, weight_paths
 
 CONFIG, WEIGHTS, BASE = "adapter_config.json", "adapter_model.safetensors", "base.json"
+KEPT = "base"  # in a run folder: the base of its adapters
 PREFIX = "base_model.model."  # of every tensor
 _PART = re.compile(r"(?P<layer>.+)\.lora_(?P<part>A|B|magnitude_vector)(\.weight)?")
 # What PEFT's files may hold beside the matrices and lengths that are read here.
@@ -45,6 +48,7 @@ TASKS = {
     OutputKind.tags: "TOKEN_CLS",
     OutputKind.span: "QUESTION_ANS",
 }
+_BESIDE_WEIGHTS = {".json", ".txt", ".model", ".jinja"}  # of a model folder: its config and its tokenizer
 _LAST = re.compile(r"(score|classifier(\.out_proj)?|qa_outputs)\.weight")
 
 
@@ -191,15 +195,41 @@ def _sha256(path: Path, size: int, time: int) -> str:
 
 
 def _base(folder: Path, raw: Mapping[str, Any]) -> Path:
+    """The folder that the adapter names, seen from here or from its own folder; or the one that its run keeps."""
     name = raw.get("base_model_name_or_path")
-    base = Path(str(name)).expanduser()
-    if not name or not (base / "config.json").is_file():
+    places = [Path(str(name)).expanduser(), folder / str(name)] if name else []
+    known = read_json(folder / BASE).get("sha256") if (folder / BASE).is_file() else None
+    if known:
+        places.append(folder.absolute().parent.parent.parent / KEPT)  # RUN/checkpoints/STEP/model
+    found = [place for place in dict.fromkeys(places) if (place / "config.json").is_file()]
+    if not found:
         raise UserError(
             f"{folder / CONFIG}: base_model_name_or_path {json.dumps(name)}",
             f"an adapter needs its base, and there is no model folder of that name in {Path.cwd()}; none is fetched",
             "put the base there, or start from the folder that the name is relative to",
         )
-    return base
+    if known and found[1:]:
+        return next((place for place in found if digest(place) == known), found[0])
+    return found[0]
+
+
+def keep_base(run: Path, base: Path, *, anew: bool) -> None:
+    """Let a run folder hold the base of its adapters: that base's own run deletes checkpoints as it goes on.
+
+    Hard links, which cost nothing and are safe, as the files of a checkpoint never change in place; else copies.
+    anew: what is there is of a run that never had a checkpoint.
+    """
+    kept = run / KEPT
+    if kept.is_dir() and not anew:
+        return
+    shutil.rmtree(kept, ignore_errors=True)
+    beside = [path for path in sorted(base.iterdir()) if path.suffix in _BESIDE_WEIGHTS and path.is_file()]
+    with storage.new_folder(kept) as folder:
+        for path in [*weight_paths(base), *beside]:
+            try:
+                os.link(path.resolve(), folder / path.name)  # what a symbolic link leads to
+            except OSError:
+                shutil.copyfile(path, folder / path.name)
 
 
 def _unsupported(path: Path, key: str, value: Any) -> UserError:

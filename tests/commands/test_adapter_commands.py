@@ -167,6 +167,8 @@ def test_another_base_is_refused(base: Path, prepared_set: Path, tmp_path: Path)
     with torch.no_grad():
         next(other.parameters()).add_(1e-3)
     save_model(folder, other, Tokenizer.load(folder))
+    run_verb("generate", [f"checkpoint={run}", "prompt=a", "device=cpu"])  # the run kept the right one
+    shutil.rmtree(run / "base")
     for verb, more in (
         ("generate", [f"checkpoint={run}", "prompt=a", "device=cpu"]),
         ("finetune", [*words, "train.max_steps=8", "schedule=constant", "resume.allow=[schedule]"]),
@@ -176,6 +178,39 @@ def test_another_base_is_refused(base: Path, prepared_set: Path, tmp_path: Path)
     shutil.rmtree(folder)
     with pytest.raises(UserError, match=r"(?s)base_model_name_or_path.*no model folder of that name"):
         run_verb("generate", [f"checkpoint={run}", "prompt=a", "device=cpu"])
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning:transformers", "ignore::UserWarning:peft")
+def test_it_outlives_its_base_and_its_place(
+    prepared_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base run goes on and deletes the checkpoint; and all of it is looked at from other folders."""
+    monkeypatch.chdir(tmp_path)
+    pretrain = [*TINY, f"data.path={prepared_set}", "run.dir=base", "train.keep_last=1", "schedule=constant"]
+    run_verb("pretrain", [*pretrain, "train.max_steps=1"])
+    words = [*LORA, "init_from=base", f"data.path={prepared_set}", "schedule=constant"]
+    run_verb("finetune", [*words, "run.dir=run", "train.max_steps=1"])
+    base, kept = model_of(tmp_path / "base"), tmp_path / "run" / "base"
+    assert (kept / "model.safetensors").samefile(base / "model.safetensors")
+    asked = ["prompt=a", "max_new_tokens=8", "temperature=0", "device=cpu"]
+    told = run_verb("generate", ["checkpoint=run", *asked])["text"]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    shutil.rmtree(kept)
+    assert run_verb("generate", ["checkpoint=../run", *asked])["text"] == told  # the base is named from the root
+    monkeypatch.chdir(tmp_path)
+    run_verb("finetune", [*words, "run.dir=run", "train.max_steps=2"])  # a run from before bases were kept
+    run_verb("pretrain", [*pretrain, "train.max_steps=3", "optimizer.lr=0.1", "resume.allow=[optimizer]"])
+    assert not base.exists()
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert len(run_verb("generate", ["checkpoint=moved", *asked])["text"])
+    run_verb("finetune", [*words, "run.dir=moved", "train.max_steps=3"])
+    named = json.loads((model_of(tmp_path / "moved") / "adapter_config.json").read_text())["base_model_name_or_path"]
+    assert Path(named) == tmp_path / "moved" / "base"
+    monkeypatch.chdir("/")
+    peft, transformers = pytest.importorskip("peft"), pytest.importorskip("transformers")
+    opened = peft.AutoPeftModelForCausalLM.from_pretrained(model_of(tmp_path / "moved"))
+    assert isinstance(opened.base_model.model, transformers.PreTrainedModel)
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "qwen2"])
