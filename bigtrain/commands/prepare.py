@@ -130,6 +130,7 @@ def _totals(made: PreparedSet) -> dict[str, Any]:
         "output": str(made.path),
         "files": manifest["input"]["files"],
         "documents_read": manifest["stages"][0]["documents_in"],
+        "documents_kept": manifest["stages"][-1]["documents_out"],
         "documents": sum(counts["documents"] for counts in splits.values()),
         **{f"documents_{part}": counts["documents"] for part, counts in splits.items()},
         "tokens": tokens,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,22 @@ DUPLICATES = {
     "near": "documents, much like one that is kept",
     "paragraphs": "paragraphs that stand in another document too",
 }
+EDITS = {
+    "repaired_lines": ("lines", "repaired: they were read in a wrong encoding once"),
+    "control_characters": ("characters", "removed: control characters"),
+    "invisible_characters": ("characters", "removed: invisible ones"),
+    "normalised": ("documents", "in which characters got their one form (NFC)"),
+    "white_space": ("characters", "removed: white space"),
+    "citations": ("marks", "removed: citations such as [1]"),
+    "notices": ("lines", "removed: notices and other boilerplate"),
+    "page_headers": ("lines", "removed: running heads and page numbers"),
+    "repeated_paragraphs": ("lines", "removed: long ones that came again"),
+    "repeated_lines": ("lines", "removed: they came too often"),
+    "unfinished_lines": ("lines", "removed: without a mark at their end"),
+    "lines_with_long_words": ("lines", "removed: with a word that is too long"),
+    "short_lines": ("lines", "removed: with too few words"),
+}
+MOST_SOURCES, MOST_LANGUAGES = 12, 20  # columns of a table; names after a reason
 MOST_REASONS, MOST_EXAMPLES, MOST_OVERLAPS, MOST_ERRORS, MOST_SAMPLES = 40, 3, 40, 40, 8
 MOST_PAIRS, MOST_EQUAL = 12, 3
 MOST_TEXT, MOST_NAME, MOST_CHIP = 400, 200, 80  # characters
@@ -50,7 +67,7 @@ def reasons(stages: Sequence[Table]) -> str:
         [stage, reason, facts["documents"], facts["bytes"], Html(share_bar([0, facts["documents"]], most))]
         for stage, reason, facts in every
     ]
-    parts = [table(["stage", "reason", "documents", "bytes", ""], rows)]
+    parts = [table(["stage", "reason", "documents", "bytes", ""], rows), _by_source(every), _by_language(every)]
     for stage, reason, facts in every[:MOST_REASONS]:
         examples = [_document(one, cut(one.get("text", ""), MOST_TEXT)) for one in facts.get("examples") or []]
         if examples:
@@ -58,6 +75,38 @@ def reasons(stages: Sequence[Table]) -> str:
             head = f"{cut(reason, MOST_NAME)} <span>{text(stage)}, {count}</span>"
             parts.append(f'<p class="reason">{head}</p><div class="examples">{"".join(examples[:MOST_EXAMPLES])}</div>')
     return "".join(parts)
+
+
+def edits(found: Table) -> str:
+    """How much was repaired or taken out inside of documents."""
+    rows = [[*EDITS.get(name, ("", name)), n] for name, n in sorted(found.items(), key=lambda item: -item[1])]
+    note = '<p class="note">In documents that were dropped afterwards too.</p>'
+    return note + table(["of", "what was done", "number"], rows) if rows else ""
+
+
+def _by_source(every: Sequence[tuple[str, str, Table]]) -> str:
+    """Dropped documents of each source, where there are several."""
+    counts = Counter[str]()
+    for _, _, facts in every:
+        counts.update(facts.get("sources") or {})
+    names = [name for name, _ in counts.most_common(MOST_SOURCES)]
+    if len(names) < 2:
+        return ""
+    rows = [
+        [stage, reason, *((facts.get("sources") or {}).get(name, 0) for name in names)]
+        for stage, reason, facts in every
+    ]
+    return "<h3>Documents by source</h3>" + table(["stage", "reason", *names], rows)
+
+
+def _by_language(every: Sequence[tuple[str, str, Table]]) -> str:
+    """Dropped documents of each language, where it was known by then."""
+    rows = []
+    for stage, reason, facts in every:
+        found = Counter(facts.get("languages") or {}).most_common(MOST_LANGUAGES)
+        if found:
+            rows.append([stage, reason, ", ".join(f"{name}: {n:,}" for name, n in found)])
+    return "<h3>Documents by language</h3>" + table(["stage", "reason", "languages"], rows) if rows else ""
 
 
 def duplicates(found: Table) -> str:
@@ -119,8 +168,12 @@ def chips(values: Iterable[object]) -> str:
 
 
 def _document(one: Table, content: str, label: str = "") -> str:
-    """Where a document stands, and (escaped already) what it says."""
+    """Where a document stands, what was measured in it, and (escaped already) what it says."""
     place = _place(one.get("file"), one.get("line"))
+    if "language" in one:
+        place += f", {cut(one['language'], MOST_NAME)}"
+    if "score" in one and "limit" in one:
+        place += f": {text(shown(one['score']))}, where the limit is {text(shown(one['limit']))}"
     return _example(f"<b>{label}</b> {place}" if label else place, content)
 
 

@@ -18,6 +18,7 @@ from bigtrain.evaluation.data_examples import (
     chips,
     contamination,
     duplicates,
+    edits,
     errors,
     personal,
     reasons,
@@ -29,6 +30,7 @@ from bigtrain.units import si
 
 REPORT, STATISTICS, MANIFEST = "report.html", "statistics.json", "manifest.json"
 PARTS = ("train", "validation", "test")
+_AGAIN = {"weight": 1.0, "documents_again": 0, "bytes_again": 0}  # of a source whose documents are there once
 MOST_SCORES, MOST_CHIPS, MOST_SETTINGS = 24, 100, 20_000  # the last in characters
 
 
@@ -42,6 +44,7 @@ def write(folder: Path) -> None:
         f'<p class="lead">{_lead(splits, stages)}</p>',
         tiles(_headlines(splits, stages, statistics)),
         section("What each stage took away", _stages(stages)),
+        section("What was changed inside documents", edits(statistics.get("edits") or {})),
         section("Tokens", _parts(splits)),
         section("Sources", _sources(statistics.get("sources") or {})),
         section("Languages", _languages(statistics.get("languages") or {})),
@@ -71,16 +74,23 @@ def _total(splits: Table, name: str) -> int:
     return sum(part[name] for part in splits.values())
 
 
+def _kept(splits: Table, stages: Sequence[Table], unit: str) -> int:
+    """Documents, or bytes of them, that are in the set once or more."""
+    return int(stages[-1][f"{unit}_out"]) if stages else _total(splits, unit)
+
+
 def _lead(splits: Table, stages: Sequence[Table]) -> str:
     """The outcome in a sentence."""
-    documents, n_bytes, tokens = (_total(splits, name) for name in ("documents", "bytes", "tokens"))
-    kept, size = f"<b>{documents:,}</b> documents", _bytes(n_bytes)
+    documents, tokens = _total(splits, "documents"), _total(splits, "tokens")
+    n_kept, n_bytes = _kept(splits, stages, "documents"), _kept(splits, stages, "bytes")
+    kept, size = f"<b>{n_kept:,}</b> documents", _bytes(n_bytes)
     if stages:
         first = stages[0]
         size += f", {n_bytes / first['bytes_in']:.1%} of the text" if first["bytes_in"] else ""
         kept = f"Of {first['documents_in']:,} documents ({_bytes(first['bytes_in'])}), {kept}"
     parts = [f"{si(part['tokens'])} {text(name)}" for name, part in splits.items() if part["tokens"]]
-    into = f", which are <b>{si(tokens)}</b> tokens: {', '.join(parts)}" if parts else ""
+    again = f" (with copies and pieces of them {documents:,})" if documents != n_kept else ""
+    into = f", which are <b>{si(tokens)}</b> tokens{again}: {', '.join(parts)}" if parts else ""
     return f"{kept} ({size}) were kept{into}."
 
 
@@ -89,7 +99,7 @@ def _headlines(splits: Table, stages: Sequence[Table], statistics: Table) -> lis
     tokens, n_errors = _total(splits, "tokens"), (statistics.get("errors") or {}).get("count", 0)
     values = [
         (si(stages[0]["documents_in"]), "documents read") if stages else None,
-        (si(_total(splits, "documents")), "documents kept"),
+        (si(_kept(splits, stages, "documents")), "documents kept"),
         (si(tokens), "tokens"),
         (f"{_total(splits, 'bytes') / tokens:.2f}", "bytes per token") if tokens else None,
         (si(double.get("exact", 0) + double.get("near", 0)), "duplicates dropped") if double else None,
@@ -137,21 +147,27 @@ def _parts(splits: Table) -> str:
 def _sources(sources: Table) -> str:
     """What each source gave, how many tokens it became in each part, and how its files were encoded."""
     kept, tokens, encodings = [], [], []
+    weighted = any(one.get(key, nothing) != nothing for one in sources.values() for key, nothing in _AGAIN.items())
     parts = {name: [(one.get("tokens") or {}).get(part, 0) for part in PARTS] for name, one in sources.items()}
     most = max((sum(counts) for counts in parts.values()), default=0)
     for name, one in sources.items():
         share = _ratio(one.get("bytes_kept", 0), one.get("bytes", 0), "{:.1%}")
         counts = [one.get(key) for key in ("files", "documents", "documents_kept", "bytes", "bytes_kept")]
-        kept.append([name, *counts, share])
+        again = [one.get(key, nothing) for key, nothing in _AGAIN.items()] if weighted else []
+        kept.append([name, *counts, share, *again])
         tokens.append([name, *parts[name], sum(parts[name]), Html(share_bar(parts[name], most))])
         if one.get("encodings") or one.get("replacements"):
             used = ", ".join(f"{encoding}: {shown(n)}" for encoding, n in (one.get("encodings") or {}).items())
             encodings.append([name, used, one.get("replacements")])
     key = "".join(f'<span class="key c{number}"></span>{part}' for number, part in enumerate(PARTS))
     titles = ["source", "files", "documents", "kept", "bytes", "kept", "share kept"]
+    note = (
+        "By weight, or cut by the split, documents are there again: these are the copies and pieces beyond the first."
+    )
     return "".join(
         [
-            table(titles, kept),
+            f'<p class="note">{note}</p>' if weighted else "",
+            table([*titles, "weight", "documents again", "bytes again"] if weighted else titles, kept),
             f'<h3>Tokens</h3><p class="keys">{key}</p>' if most else "",
             table(["source", *PARTS, "all", ""], tokens) if most else "",
             "<h3>Encodings</h3>" if encodings else "",

@@ -25,6 +25,7 @@ def test_the_totals_are_flat_and_right(tmp_path: Path) -> None:
         "output": str(tmp_path / "set"),
         "files": 1,
         "documents_read": 1,
+        "documents_kept": 1,
         "documents": 2,
         "documents_train": 1,
         "documents_validation": 1,

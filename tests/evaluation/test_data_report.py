@@ -54,7 +54,10 @@ def statistics(seed=0):
     for name in STAGES:
         reasons = {f"{name}:rule_{i}": {"documents": number(), "bytes": number()} for i in range(draw.randrange(3))}
         for reason, facts in reasons.items():
-            facts["examples"] = [example(draw, f"a page dropped by {reason}")]
+            facts["sources"] = {"web": number(), "新闻": number()}
+            facts["languages"] = {"de": number()}
+            facts["examples"] = [example(draw, f"a page dropped by {reason}") | {"language": "de"}]
+            facts["examples"][0] |= {"score": round(draw.random(), 4), "limit": round(draw.random(), 4)}
         after = documents - draw.randrange(10**5), n_bytes - draw.randrange(10**8)
         stages.append({"name": name, "documents_in": documents, "bytes_in": n_bytes, "reasons": reasons})
         documents, n_bytes = after
@@ -64,6 +67,9 @@ def statistics(seed=0):
             **{
                 key: number() for key in ("files", "documents", "documents_kept", "bytes", "bytes_kept", "replacements")
             },
+            "weight": 2.5,
+            "documents_again": number(),
+            "bytes_again": number(),
             "tokens": {part: number() for part in ("train", "validation", "test")},
             "encodings": {"utf-8": number(), "gb18030": number()},
         }
@@ -76,6 +82,7 @@ def statistics(seed=0):
         "languages": {name: {"documents": number(), "bytes": number()} for name in ("en", "zh", "de")},
         "lengths": {"edges": [1, 10, 100, 1000], "documents": [number(), number(), number()]},
         "quality": {"stop_words": {"edges": [0, 0.5, 1.0], "documents": [number(), number()]}},
+        "edits": {"repaired_lines": number(), "notices": number(), "something_new": number()},
         "personal": {kind: {"count": number(), "samples": ["j***@e***.com"]} for kind in ("email", "iban")},
         "duplicates": {
             **{name: number() for name in ("exact", "near", "paragraphs")},
@@ -141,7 +148,7 @@ def test_every_number_and_every_example_is_there(tmp_path):
         assert text in words
     assert "The cat sat on the <mark>red</mark> mat." in page
     assert "The cat sat on the <mark>blue</mark> mat." in page
-    assert len(checker.headings) == 12
+    assert len(checker.headings) == 13
 
 
 def test_nothing_comes_from_elsewhere(tmp_path):
@@ -171,7 +178,7 @@ def test_what_is_not_there_is_left_out(tmp_path, name):
         _, less = written(tmp_path, {**statistics(), name: nothing})
         assert set(less.headings) < set(whole.headings) or name in ("lengths", "quality")  # these two share a section
     found = {key: value for key, value in statistics().items() if key != name}
-    assert len(written(tmp_path, found)[1].headings) <= 11 + (name in ("lengths", "quality"))
+    assert len(written(tmp_path, found)[1].headings) <= 12 + (name in ("lengths", "quality"))
 
 
 def test_almost_nothing_is_enough(tmp_path):

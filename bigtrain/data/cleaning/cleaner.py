@@ -8,9 +8,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bigtrain.data.cleaning import lines, quality, unicode
-from bigtrain.data.cleaning.language import LanguageRule
+from bigtrain.data.cleaning.language import UNSURE, LanguageRule
 from bigtrain.data.cleaning.profile import Profile, Script
 from bigtrain.data.cleaning.schema import C4Config, CleanConfig, LinesConfig, Repair
+from bigtrain.data.cleaning.scores import Broken, broken
 from bigtrain.data.cleaning.word_list import WordListRule, read_entries
 from bigtrain.environment import version
 
@@ -20,10 +21,15 @@ class Cleaned:
     """What became of a document."""
 
     text: str  # where it was dropped: as far as it was cleaned by then
-    dropped: str | None = None  # the rule it broke, such as "quality:gopher_stop_words"
+    broken: Broken | None = None  # the rule for which it is dropped, such as "quality:gopher_stop_words"
     language: str | None = None  # ISO 639 code; None: not identified
     scores: dict[str, float] = field(default_factory=dict)  # what the rules measured before one of them was broken
     edits: dict[str, int] = field(default_factory=dict)  # what was repaired or removed, by the name of the step
+
+    @property
+    def dropped(self) -> str | None:
+        """The name of the rule that it broke."""
+        return self.broken and self.broken.rule
 
 
 class Cleaner:
@@ -48,7 +54,11 @@ class Cleaner:
         language: str | None = None
         reason = self._empty_or_short(text)
         if reason is None and self._language is not None:
-            language, scores["language_confidence"], reason = self._language(text)
+            language, scores["language_confidence"], rule = self._language(text)
+            if rule == UNSURE:
+                reason = Broken(rule, scores["language_confidence"], self._config.language.min_confidence)
+            elif rule:
+                reason = Broken(rule)
         if reason is None:
             profile = Profile(text)
             reason = self._judge(profile, language, scores)
@@ -73,37 +83,37 @@ class Cleaner:
                 odd = unicode.odd_characters(text)
         return text, dict(edits)
 
-    def _empty_or_short(self, text: str) -> str | None:
+    def _empty_or_short(self, text: str) -> Broken | None:
         least = self._config.length.min_characters
         if least is None:
             return None
         if not text or text.isspace():
-            return "length:empty"
-        return "length:short" if len(text) < least else None
+            return Broken("length:empty")
+        return broken("length:short", len(text), least=least)
 
-    def _judge(self, profile: Profile, language: str | None, scores: dict[str, float]) -> str | None:
+    def _judge(self, profile: Profile, language: str | None, scores: dict[str, float]) -> Broken | None:
         config = self._config
-        broken = (
+        found = (
             quality.programs(profile, config.programs, scores)
             or quality.gopher_quality(profile, language, config.gopher, scores)
             or quality.gopher_repetition(profile, config.gopher, scores)
             or quality.fineweb(profile, config.fineweb, scores)
         )
-        return f"quality:{broken}" if broken else None
+        return found and found._replace(rule=f"quality:{found.rule}")
 
-    def _judge_rest(self, profile: Profile, scores: dict[str, float]) -> str | None:
+    def _judge_rest(self, profile: Profile, scores: dict[str, float]) -> Broken | None:
         c4, length = self._config.c4, self._config.length
         if reason := self._empty_or_short(profile.text):
             return reason
-        if length.max_characters is not None and len(profile.text) > length.max_characters:
-            return "length:long"
+        if too_long := broken("length:long", len(profile.text), most=length.max_characters):
+            return too_long
         if c4.lorem_ipsum and "lorem ipsum" in profile.lowered:
-            return "quality:c4_lorem_ipsum"
+            return Broken("quality:c4_lorem_ipsum")
         if c4.curly_brackets and "{" in profile.text:
-            return "quality:c4_curly_bracket"
+            return Broken("quality:c4_curly_bracket")
         wanted = c4.min_sentences if profile.script is not Script.southeast else None  # it marks no ends of sentences
-        if wanted is not None and lines.n_sentences(profile.text, wanted) < wanted:
-            return "quality:c4_sentences"
+        if wanted is not None and (n := lines.n_sentences(profile.text, wanted)) < wanted:
+            return Broken("quality:c4_sentences", n, wanted)
         return self._words(profile, scores) if self._words is not None else None
 
 

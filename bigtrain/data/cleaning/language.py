@@ -21,6 +21,7 @@ from bigtrain.errors import UserError
 
 # ISO 639-3's members of a macrolanguage: told apart badly by n-grams, so that together they are surer of themselves
 _MACROLANGUAGES = {"yue": "zh", "wuu": "zh", "arz": "ar", "ary": "ar", "nn": "no", "uzs": "uz", "sdh": "ku"}
+UNSURE = "language:unsure"
 SAMPLE = 400  # characters: enough to tell apart all languages of the UDHR at hand
 
 
@@ -42,7 +43,7 @@ class LanguageRule:
         config = self._config
         reason = None
         if config.min_confidence is not None and confidence < config.min_confidence:
-            reason = "language:unsure"
+            reason = UNSURE
         elif language in config.drop or (config.keep and language not in config.keep):
             reason = "language:unwanted"
         return language, confidence, reason

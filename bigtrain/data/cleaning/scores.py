@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+
+class Broken(NamedTuple):
+    """The rule that a document breaks."""
+
+    rule: str
+    score: float | None = None  # what was measured, where that is a number
+    limit: float | None = None  # of that
+
+
+def broken(rule: str, score: float, *, least: float | None = None, most: float | None = None) -> Broken | None:
+    """The rule with the bound that the score lies outside of; None where it keeps both. A bound may be None."""
+    if least is not None and score < least:
+        return Broken(rule, score, least)
+    return Broken(rule, score, most) if most is not None and score > most else None
+
 
 def _even(last: float, n_bins: int) -> tuple[float, ...]:
     return tuple(round(last * index / n_bins, 6) for index in range(n_bins + 1))

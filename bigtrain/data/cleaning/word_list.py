@@ -8,6 +8,7 @@ from pathlib import Path
 from bigtrain.data.cleaning.characters import UNSPACED
 from bigtrain.data.cleaning.profile import Profile
 from bigtrain.data.cleaning.schema import WordListConfig
+from bigtrain.data.cleaning.scores import Broken, broken
 from bigtrain.errors import UserError
 
 _WORD = re.compile(r"\w+")
@@ -33,7 +34,7 @@ class WordListRule:
             if entry not in self._words
         }
 
-    def __call__(self, profile: Profile, scores: dict[str, float]) -> str | None:
+    def __call__(self, profile: Profile, scores: dict[str, float]) -> Broken | None:
         """Why the document is dropped, or None."""
         text = profile.text.casefold()
         n_found = sum(map(self._words.__contains__, _WORD.findall(text))) if self._words else 0
@@ -41,11 +42,8 @@ class WordListRule:
         share = n_found / max(1.0, profile.n_words)
         scores["listed_words"] = share
         config = self._config
-        if config.max_count is not None and n_found > config.max_count:
-            return "words:count"
-        if config.max_share is not None and share > config.max_share:
-            return "words:share"
-        return None
+        too_many = broken("words:count", n_found, most=config.max_count)
+        return too_many or broken("words:share", share, most=config.max_share)
 
 
 def read_entries(file: str) -> list[str]:

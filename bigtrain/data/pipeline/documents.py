@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bigtrain.data.cleaning.scores import EDGES
+from bigtrain.data.cleaning.scores import EDGES, Broken
 from bigtrain.data.contamination_schema import OverlapAction
 from bigtrain.data.dedup.signatures import write_signatures
 from bigtrain.data.pipeline.facts import EXAMPLE_CHARACTERS, Tally, utf8_size
@@ -168,9 +168,9 @@ class _OnePart:
             self.tally.histogram("quality", name, value=score, edges=EDGES[name])
         if cleaned.edits:
             self.tally.add("edits", **cleaned.edits)
-        reason = cleaned.dropped or ("" if cleaned.text else "empty")
-        if reason:
-            self._drop(document, "clean", reason, text, n_bytes)
+        broken = cleaned.broken or (None if cleaned.text else Broken("empty"))
+        if broken:
+            self._drop(document, "clean", broken.rule, text, n_bytes, broken, cleaned.language)
             return None, ""
         self.tally.passed("clean", n_bytes, utf8_size(cleaned.text))
         return cleaned.text, cleaned.language or ""
@@ -201,11 +201,24 @@ class _OnePart:
         self.tally.passed("pii", n_bytes, utf8_size(scrubbed.text))
         return scrubbed.text
 
-    def _drop(self, document: Document, stage: str, reason: str, text: str, n_bytes: int) -> None:
-        self.tally.dropped(stage, reason, n_bytes)
-        path = ("stages", stage, "reasons", reason, "examples")
-        if self.tally.wants_example(*path):
-            self.tally.example(*path, example={**self._where(document), "text": excerpt(text)})
+    def _drop(
+        self,
+        document: Document,
+        stage: str,
+        reason: str,
+        text: str,
+        n_bytes: int,
+        broken: Broken | None = None,
+        language: str | None = None,
+    ) -> None:
+        self.tally.dropped(stage, reason, n_bytes, document.source)
+        path = ("stages", stage, "reasons", reason)
+        if language:
+            self.tally.add(*path, "languages", **{language: 1})
+        if self.tally.wants_example(*path, "examples"):
+            why = {"language": language, "score": broken and broken.score, "limit": broken and broken.limit}
+            known = {name: value for name, value in why.items() if value is not None}
+            self.tally.example(*path, "examples", example={**self._where(document), **known, "text": excerpt(text)})
 
     def _where(self, document: Document) -> dict[str, str | int | None]:
         return {"file": self.names[document.file], "line": document.line}

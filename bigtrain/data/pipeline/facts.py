@@ -23,7 +23,7 @@ class Tally:
     def __init__(self) -> None:
         self.facts: Facts = {}
 
-    def add(self, *path: str, **amounts: int) -> None:
+    def add(self, /, *path: str, **amounts: int) -> None:
         """Add to the counts below `path`."""
         here = self._at(path)
         for name, amount in amounts.items():
@@ -42,10 +42,16 @@ class Tally:
         """A document that stays."""
         self.add("stages", stage, documents_in=1, documents_out=1, bytes_in=bytes_in, bytes_out=bytes_out)
 
-    def dropped(self, stage: str, reason: str, n_bytes: int) -> None:
+    def dropped(self, stage: str, reason: str, n_bytes: int, source: str) -> None:
         """A document that goes."""
         self.add("stages", stage, documents_in=1, documents_out=0, bytes_in=n_bytes, bytes_out=0)
-        self.add("stages", stage, "reasons", reason, documents=1, bytes=n_bytes)
+        self.gone(stage, reason, n_bytes, {source: 1})
+
+    def gone(self, stage: str, reason: str, n_bytes: int, by_source: Mapping[str, int]) -> None:
+        """Why documents go, and how many of each source."""
+        path = ("stages", stage, "reasons", reason)
+        self.add(*path, documents=sum(by_source.values()), bytes=n_bytes)
+        self.add(*path, "sources", **by_source)
 
     def histogram(self, *path: str, value: float, edges: Sequence[float]) -> None:
         """Count a value in its bin; what lies outside belongs to the bin at that end."""

@@ -294,6 +294,8 @@ class Preparation:
             for part in tokens:
                 writer.append(part, counts_of(part))
                 stage.advance(1)
+        if not writer.counts[TRAIN]["documents"]:
+            raise _nothing_to_train_on(plan)
         if writer.counts[TRAIN].get("learned") == 0:
             raise _nothing_learned(plan.data.loss_between)
         write_json(folder / STATISTICS, figures)
@@ -318,6 +320,15 @@ def _of_documents(fingerprint: str, documents: list[Path]) -> str:
     for folder in documents:
         digest.update(Documents(folder).table["hash"].tobytes())
     return digest.hexdigest()
+
+
+def _nothing_to_train_on(plan: Plan) -> UserError:
+    weights = {f"data.sources.{source.name}.weight={source.settings.weight}" for source in plan.sources}
+    return UserError(
+        f"{', '.join(sorted(weights))}: no document is left for training",
+        "a weight below 1 keeps so large a share of a source, chosen by a hash",
+        "give larger weights, or more text",
+    )
 
 
 def _nothing_learned(between: list[str]) -> UserError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,15 @@ def statistics(
     for folder in (*documents, *tokens):
         add_up(total, load(folder))
     found = json.loads((duplicates / DUPLICATES).read_bytes()) if plan.steps.dedup else {}
-    n_files: dict[str, int] = {}
-    for source in plan.sources:
-        n_files[source.name] = n_files.get(source.name, 0) + 1
+    sources = {source.name: source for source in plan.sources}
+    n_files = Counter(source.name for source in plan.sources)
     return {
         "stages": [_stage(name, total["stages"]) for name in STAGES if name in total["stages"]],
-        "sources": {name: _source(n, total.get("sources", {}).get(name, {})) for name, n in n_files.items()},
+        "sources": {
+            name: {"files": n_files[name], "weight": source.settings.weight}
+            | _source(total.get("sources", {}).get(name, {}))
+            for name, source in sources.items()
+        },
         "languages": _sorted(total.get("languages", {})),
         "lengths": edges_and_counts(total["lengths"], LENGTHS) if "lengths" in total else _NO_HISTOGRAM,
         "quality": {
@@ -64,14 +68,17 @@ def counts_by_stage(figures: Facts) -> list[dict[str, Any]]:
 
 def _stage(name: str, stages: Facts) -> dict[str, Any]:
     stage, none = stages[name], {"documents": 0, "bytes": 0, "examples": []}
-    reasons = {reason: none | entry for reason, entry in _sorted(stage.get("reasons", {})).items()}
+    found = {reason: none | entry for reason, entry in _sorted(stage.get("reasons", {})).items()}
+    by = ("sources", "languages")
+    reasons = {
+        reason: entry | {name: _sorted(entry[name]) for name in by if name in entry} for reason, entry in found.items()
+    }
     return {"name": name, **{count: stage.get(count, 0) for count in _COUNTS}, "reasons": reasons}
 
 
-def _source(n_files: int, found: Facts) -> dict[str, Any]:
-    counts = ("documents", "documents_kept", "bytes", "bytes_kept")
+def _source(found: Facts) -> dict[str, Any]:
+    counts = ("documents", "documents_kept", "documents_again", "bytes", "bytes_kept", "bytes_again")
     return {
-        "files": n_files,
         **{count: found.get(count, 0) for count in counts},
         "tokens": {part: found.get("tokens", {}).get(part, 0) for part in PARTS},
         "encodings": _sorted(found.get("encodings", {})),

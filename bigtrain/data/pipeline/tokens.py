@@ -66,7 +66,7 @@ class Kept:
                 if not here.all():
                     text = without_paragraphs(whole, paragraph_spans(whole, self.dedup)[0], here)
                 if tally:
-                    _count_cut(tally, whole, text)
+                    _count_cut(tally, whole, text, documents.sources[documents.table["source"][row]])
             if text:
                 yield row, text
 
@@ -78,7 +78,7 @@ class Placed(NamedTuple):
     part: str
     text: str
     copies: int
-    begins: bool  # whether it is the first piece
+    counts: bool  # as the document: of its pieces the first that is there, or the first of all
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,11 @@ class Placing:
             if self.split.by is SplitBy.tail:
                 pieces = self.split.pieces(int(starts[row]), text)
             weight = self.weights[documents.sources[table["source"][row]]]
-            for place, (number, piece) in enumerate(pieces):
-                copies = _copies(int(table["hash"][row]), weight) if PARTS[number] == TRAIN else 1
-                yield Placed(row, PARTS[number], piece, copies, place == 0)
+            times = {TRAIN: _copies(int(table["hash"][row]), weight)}
+            placed = [(PARTS[number], piece, times.get(PARTS[number], 1)) for number, piece in pieces]
+            first = next((place for place, (_, _, copies) in enumerate(placed) if copies), 0)
+            for place, (part, piece, copies) in enumerate(placed):
+                yield Placed(row, part, piece, copies, place == first)
 
 
 def _copies(number: int, weight: float) -> int:
@@ -155,7 +157,7 @@ def make_tokens(job: TokensJob) -> TokensDone:
         writer = ShardWriter(folder, tokenizer, job.words, job.loss_between, threads=job.threads)
         documents, kinds = kept.open()
         if kept.dedup:
-            _count_duplicates(tally, kept.dedup, np.diff(documents.table["end"], prepend=0), kinds)
+            _count_duplicates(tally, kept.dedup, documents, kinds)
         turn, most = 0, 1
         while turn < most:
             for batch in _batches(job.placing.placed(None if turn else tally)):
@@ -186,38 +188,43 @@ def _add(writer: ShardWriter, batch: list[Placed], documents: Documents, tally: 
 
 
 def _count_split(tally: Tally, batch: list[Placed], documents: Documents) -> None:
+    """What is there once or more; copies, and pieces of documents that are cut, are counted apart."""
     for placed in batch:
-        row, n_bytes = documents.table[placed.row], utf8_size(placed.text)
-        tally.add("stages", "split", documents_in=int(placed.begins), bytes_in=n_bytes)
+        row, n_bytes, counts = documents.table[placed.row], utf8_size(placed.text), int(placed.counts)
+        source = documents.sources[row["source"]]
+        tally.add("stages", "split", documents_in=counts, bytes_in=n_bytes)
         if not placed.copies:
-            tally.add("stages", "split", "reasons", "weight", documents=1, bytes=n_bytes)
+            tally.gone("split", "weight", n_bytes, {source: counts})
             continue
-        tally.add("stages", "split", documents_out=placed.copies, bytes_out=placed.copies * n_bytes)
-        tally.add("sources", documents.sources[row["source"]], documents_kept=int(placed.begins), bytes_kept=n_bytes)
+        tally.add("stages", "split", documents_out=counts, bytes_out=n_bytes)
+        more = {"documents_again": placed.copies - counts, "bytes_again": (placed.copies - 1) * n_bytes}
+        tally.add("sources", source, documents_kept=counts, bytes_kept=n_bytes, **more)
         if language := documents.languages[row["language"]]:
-            tally.add("languages", language, documents=int(placed.begins), bytes=n_bytes)
+            tally.add("languages", language, documents=counts, bytes=n_bytes)
         tally.histogram("lengths", value=len(placed.text), edges=LENGTHS)
 
 
-def _count_duplicates(tally: Tally, dedup: DedupConfig, sizes: NDArray[np.int64], kinds: NDArray[np.uint8]) -> None:
+def _count_duplicates(tally: Tally, dedup: DedupConfig, documents: Documents, kinds: NDArray[np.uint8]) -> None:
     """What the comparison with all other documents has dropped of this part."""
-    there = np.ones(len(kinds), np.bool_)
+    there, sizes = np.ones(len(kinds), np.bool_), np.diff(documents.table["end"], prepend=0)
     for stage, taken, kind in (("exact", dedup.documents, Kind.exact), ("near", dedup.near, Kind.near)):
         if taken:
             tally.add("stages", stage, documents_in=int(there.sum()), bytes_in=int(sizes[there].sum()))
             gone = kinds == kind
             there &= ~gone
             tally.add("stages", stage, documents_out=int(there.sum()), bytes_out=int(sizes[there].sum()))
-            reason = {"documents": int(gone.sum()), "bytes": int(sizes[gone].sum())}
-            tally.add("stages", stage, "reasons", "duplicate", **reason)
+            of_sources = np.bincount(documents.table["source"][gone], minlength=len(documents.sources)).tolist()
+            tally.gone(
+                stage, "duplicate", int(sizes[gone].sum()), dict(zip(documents.sources, of_sources, strict=True))
+            )
 
 
-def _count_cut(tally: Tally, whole: str, text: str) -> None:
+def _count_cut(tally: Tally, whole: str, text: str, source: str) -> None:
     """A document before and after its repeated paragraphs were cut out."""
     if text:
         tally.passed("paragraphs", utf8_size(whole), utf8_size(text))
     else:
-        tally.dropped("paragraphs", "nothing left", utf8_size(whole))
+        tally.dropped("paragraphs", "nothing left", utf8_size(whole), source)
 
 
 def _batches(placed: Iterable[Placed]) -> Iterator[list[Placed]]:

@@ -14,6 +14,7 @@ from bigtrain.data.cleaning import quality, repetition, stop_words
 from bigtrain.data.cleaning.characters import Kind, code_points, kinds
 from bigtrain.data.cleaning.profile import Profile, Script
 from bigtrain.data.cleaning.schema import FineWebConfig, GopherConfig, ProgramsConfig
+from bigtrain.data.cleaning.scores import Broken
 
 GOPHER = preset("web").gopher
 LANGUAGES = {  # of the UDHR's files
@@ -39,6 +40,10 @@ def udhr(test_data: Path, name: str) -> str:
 def random_text(draw: random.Random, n_words: int, n_known: int) -> str:
     words = ["".join(draw.choices("abcdé-1—’", k=draw.randint(1, 9))) for _ in range(n_known)]
     return "".join(draw.choice(words) + draw.choice((" ", " ", " ", "\n", "  ", "\t\n")) for _ in range(n_words))
+
+
+def rule_of(broken: Broken | None) -> str | None:
+    return broken and broken.rule
 
 
 def prose(n_words: int = 120) -> str:
@@ -174,7 +179,7 @@ def test_gopher_repetition_against_all_shares(test_data: Path) -> None:
         ]
         expected = next((name for name, share, limit in limits if share > limit), None)
         config = GopherConfig(max_top_ngrams=GOPHER.max_top_ngrams, max_duplicate_ngrams=GOPHER.max_duplicate_ngrams)
-        assert quality.gopher_repetition(Profile(text), config, {}) == expected, text
+        assert rule_of(quality.gopher_repetition(Profile(text), config, {})) == expected, text
         outcomes[expected] += 1
     assert len(outcomes) >= 8
     assert outcomes[None] > 100
@@ -214,7 +219,7 @@ def test_each_rule_of_gopher_drops_by_itself(key: str, text: str, rule: str) -> 
     for judged in (text, prose()):
         broken = quality.gopher_quality(Profile(judged), "en", config, {})
         broken = broken or quality.gopher_repetition(Profile(judged), config, {})
-        assert broken == (rule if judged is text else None)
+        assert rule_of(broken) == (rule if judged is text else None)
 
 
 def test_gopher_keeps_every_language(test_data: Path) -> None:
@@ -237,12 +242,16 @@ def test_gopher_drops_debris_of_scripts_without_spaces(test_data: Path, name: st
     n = Profile(text).scaled(60)  # characters for 60 words
     short, symbols, repeated = text[: n // 2], text[:n] + " #" * n, text + text[:600]
     numbers = "".join(f"{character}{index % 10}" for index, character in enumerate(text[:n]) if character.isalpha())
-    rules = [quality.gopher_quality(Profile(broken), None, GOPHER, {}) for broken in (short, symbols, numbers)]
+    rules = [rule_of(quality.gopher_quality(Profile(each), None, GOPHER, {})) for each in (short, symbols, numbers)]
     assert rules == ["gopher_words", "gopher_symbols", "gopher_alphabetic_words"]
-    assert str(quality.gopher_repetition(Profile(repeated), GOPHER, {})).startswith("gopher_duplicate")
+    assert str(rule_of(quality.gopher_repetition(Profile(repeated), GOPHER, {}))).startswith("gopher_duplicate")
     stop = "".join(stop_words.UNSPACED[LANGUAGES[name]].split())
     without = "".join(character for character in text if character not in stop)
-    assert quality.gopher_quality(Profile(without), LANGUAGES[name], GOPHER, {}) == "gopher_stop_words"
+    found = quality.gopher_quality(Profile(without), LANGUAGES[name], GOPHER, {})
+    assert found is not None
+    assert found.rule == "gopher_stop_words"
+    assert found.score is not None
+    assert found.score < (found.limit or 0) == GOPHER.min_stop_words
 
 
 def test_stop_words_against_sets(test_data: Path) -> None:
@@ -295,7 +304,7 @@ def test_each_rule_of_fineweb_drops_by_itself(key: str, limit: float, text: str,
     kept = "\n".join([prose(20), prose(30), "Short\n这里有一个完整的句子，它足够长。"])
     for judged in (text, kept):
         scores: dict[str, float] = {}
-        assert quality.fineweb(Profile(judged), config, scores) == (rule if judged is text else None), scores
+        assert rule_of(quality.fineweb(Profile(judged), config, scores)) == (rule if judged is text else None), scores
 
 
 def test_one_line_is_not_judged_by_shares_of_lines() -> None:
@@ -314,5 +323,5 @@ def test_one_line_is_not_judged_by_shares_of_lines() -> None:
 )
 def test_rules_for_program_text(key: str, limit: float, text: str, rule: str) -> None:
     config = ProgramsConfig(**{key: limit})
-    assert quality.programs(Profile(text), config, {}) == rule
+    assert rule_of(quality.programs(Profile(text), config, {})) == rule
     assert quality.programs(Profile(Path(__file__).read_text(encoding="utf-8")), config, {}) is None

@@ -37,8 +37,9 @@ def test_entries_are_counted(listed: str, text: str, n: int) -> None:
     assert rule(profile, scores) is None
     assert scores["listed_words"] == pytest.approx(n / profile.n_words)
     if n:
-        assert WordListRule(WordListConfig(listed, max_count=n - 1))(profile, {}) == "words:count"
-        assert WordListRule(WordListConfig(listed, max_share=0.01))(profile, {}) == "words:share"
+        assert WordListRule(WordListConfig(listed, max_count=n - 1))(profile, {}) == ("words:count", n, n - 1)
+        broken = WordListRule(WordListConfig(listed, max_share=0.01))(profile, {})
+        assert broken == ("words:share", scores["listed_words"], 0.01)
 
 
 @pytest.mark.parametrize(("content", "problem"), [(b"", "empty"), (b" \n\n", "empty"), (b"\xff\xfe", "not UTF-8")])

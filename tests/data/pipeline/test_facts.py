@@ -10,7 +10,7 @@ def tally(values: list[float]) -> Tally:
     for value in values:
         one.passed("read", 10, 10)
         if value < 0.3:
-            one.dropped("clean", "small", 10)
+            one.dropped("clean", "small", 10, "files")
             one.example("stages", "clean", "reasons", "small", "examples", example={"text": str(value)})
         one.histogram("quality", "value", value=value, edges=(0, 1, 2, 3))
     return one

@@ -172,6 +172,54 @@ def test_weights_are_for_training_only(corpus: Path, tmp_path: Path) -> None:
     assert sum(before.values()) == plain["tokens_train"]
     assert 2.2 < after["web"] / before["web"] < 2.8
     assert 0.3 < after["notes"] / before["notes"] < 0.7
+    manifest = PreparedSet.open(tmp_path / "heavy").manifest
+    split, sources = manifest["stages"][-1], manifest["sources"]
+    assert split["documents_out"] + split["reasons"]["weight"]["documents"] == split["documents_in"] == 120
+    assert split["documents_out"] == sum(source["documents_kept"] for source in sources.values())
+    n_again = sum(source["documents_again"] for source in sources.values())
+    assert sum(counts["documents"] for counts in manifest["splits"].values()) == split["documents_out"] + n_again
+    n_bytes = split["bytes_out"] + sum(source["bytes_again"] for source in sources.values())
+    assert sum(counts["bytes"] for counts in manifest["splits"].values()) == n_bytes
+    page = (tmp_path / "heavy" / "report.html").read_text()
+    assert "Of 120 documents" in page
+    assert f"<b>{split['documents_out']}</b> documents" in page
+    tiny = [f"data.sources.{name}.weight=0.0000001" for name in ("web", "notes")]
+    with pytest.raises(UserError, match="no document is left for training"):
+        run_verb("prepare", [*words, *tiny, f"output={tmp_path / 'empty'}"])
+    assert not (tmp_path / "empty").exists()
+
+
+def test_a_document_that_is_cut_counts_once(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": f"{n} " * 50}) + "\n" for n in range(10)))
+    words = [f"data.files={tmp_path / 'rows.jsonl'}", "tokenizer=bytes", "data.split_by=tail"]
+    result = run_verb("prepare", [*words, "data.validation_fraction=0.25", f"output={tmp_path / 'set'}"])
+    assert (result["documents"], result["documents_kept"]) == (11, 10)
+    assert PreparedSet.open(tmp_path / "set").manifest["sources"]["files"]["documents_again"] == 1
+
+
+def test_what_was_dropped_is_counted_by_source_and_language(alone: Path) -> None:
+    manifest = PreparedSet.open(alone).manifest
+    for stage in manifest["stages"]:
+        for reason in stage["reasons"].values():
+            assert sum(reason["sources"].values()) == reason["documents"]
+    near = next(stage for stage in manifest["stages"] if stage["name"] == "near")
+    assert near["reasons"]["duplicate"]["sources"].keys() == {"web", "notes"}
+
+
+def test_the_report_says_why(tmp_path: Path) -> None:
+    pytest.importorskip("py3langid")
+    texts = [f"Dies ist ein langer deutscher Satz, den niemand hier lesen will, Nummer {n}." for n in range(3)]
+    texts += ["This is an English sentence that everybody reads with a little pleasure.", "Too short \x07"]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text * 3}) + "\n" for text in texts))
+    words = [f"data.files={tmp_path / 'rows.jsonl'}", "tokenizer=bytes", "data.validation_fraction=0"]
+    words += ["clean.language.identify=true", "clean.language.keep=[en]", "clean.length.min_characters=50"]
+    run_verb("prepare", [*words, f"output={tmp_path / 'set'}"])
+    page = (tmp_path / "set" / "report.html").read_text()
+    reasons = json.loads((tmp_path / "set" / "statistics.json").read_text())["stages"][1]["reasons"]
+    assert reasons["language:unwanted"]["languages"] == {"de": 3}
+    assert reasons["length:short"]["examples"][0]["limit"] == 50
+    for said in ("de: 3", "where the limit is 50", "removed: control characters"):
+        assert said in page, said
 
 
 def test_groups_stay_together(corpus: Path, tmp_path: Path) -> None:
