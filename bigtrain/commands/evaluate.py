@@ -17,6 +17,7 @@ from bigtrain.commands.tasks.classify import classify_measurement
 from bigtrain.commands.tasks.masked import masked_measurement
 from bigtrain.commands.tasks.preference import preference_measurement
 from bigtrain.commands.tasks.regress import regress_measurement
+from bigtrain.commands.tasks.run_settings import as_in_run
 from bigtrain.commands.tasks.sft import sft_measurement
 from bigtrain.commands.tasks.span import span_measurement
 from bigtrain.commands.tasks.tag import tag_measurement
@@ -75,6 +76,8 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
         raise UserError(f"data.sets.{name} with evaluate", "one set is measured at a time", "give data.path=DIR")
     placement = Placement.start(config.device)
     source, tokenizer = read_folder(resolve(Path(config.checkpoint)))
+    loaded = as_in_run(loaded, source)
+    config = loaded.config
     measure = _measurement(source, config.evals)
     for key, (readers, rule) in _OF_SOME_KINDS.items():
         if measure not in readers:

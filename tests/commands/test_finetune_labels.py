@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_one_label_with_a_pair(home: Path) -> None:
     more += ["optimizer.lr=3e-3", "train.max_steps=80"]
     done = run_verb("finetune", ["objective=classify", "data.pair_field=other", *words(home, "one", *more)])
     assert done["best_accuracy"] > 0.8
-    found = again(home, "one", "data.pair_field=other")
+    found = again(home, "one")  # `evaluate` reads the rows as the run did
     settings = json.loads((Path(done["checkpoint"]) / "tokenizer_config.json").read_text())
     assert "token_type_ids" in settings["model_input_names"]  # transformers gives it to the model
     same(done, found, "accuracy", "macro_f1", "balanced_accuracy", "mcc", "ece", "roc_auc", "pr_auc")
@@ -106,6 +107,20 @@ def test_the_report_of_a_run_that_went_on_is_of_its_best_checkpoint(home: Path) 
     assert task_sections(home / "further" / "report.html") == shown
 
 
+def test_the_settings_of_the_run_are_those_of_evaluate(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    more = ["data.pair_field=other", "train.seq_len=16", "train.max_steps=1"]
+    done = run_verb("finetune", ["objective=classify", *words(home, "as in run", *more)])
+    with caplog.at_level(logging.INFO):
+        found = again(home, "as in run")
+    assert f"as in the run {home / 'as in run'}: evals.seq_len=16 data.pair_field=other" in caplog.text
+    assert found["loss"] == pytest.approx(done["val_loss"], rel=1e-5)
+    others = [again(home, "as in run", f"{one}=null")["loss"] for one in ("evals.seq_len", "data.pair_field")]
+    assert len({found["loss"], *others}) == 3  # what a command says goes first
+    shutil.copytree(done["checkpoint"], home / "bare")
+    given = ["evals.seq_len=null", "data.pair_field=null"]
+    assert again(home, "bare")["loss"] == again(home, "as in run", *given)["loss"]  # no run, no settings
+
+
 def test_several_labels_keep_their_thresholds(home: Path) -> None:
     given = words(home, "several", "train.metric=macro_f1", "data.label_field=kinds")
     done = run_verb("finetune", ["objective=classify", *given])
@@ -113,7 +128,7 @@ def test_several_labels_keep_their_thresholds(home: Path) -> None:
     output = read_config(folder).output
     assert (output.kind, output.labels) == ("labels", ("bad", "good", "old", "small"))
     assert len(output.thresholds) == 4
-    found = again(home, "several", "data.label_field=kinds")
+    found = again(home, "several")
     same(done, found, "macro_f1", "micro_f1", "subset_accuracy", "roc_auc")
     assert list(the_same_is_shown(home, "several")) == ["Labels"]
     transformers = pytest.importorskip("transformers")
@@ -152,10 +167,11 @@ def test_leaks_are_said(home: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_dry_run_shows_rows_before_and_after(home: Path) -> None:
-    given = words(home, "dry", "data.augment.delete=0.5", "data.augment.probability=1")
+    given = words(home, "dry", "data.augment.delete=0.5", "data.augment.probability=1", "data.pair_field=other")
     shown = finetune.run(load("finetune", ["objective=classify", *given]), dry_run=True)["examples"]
     assert len(shown) == 10
     assert all(len(row["after"]) < len(row["before"]) for row in shown)
+    assert any("\n\nthe old" in row["before"] and "\n\nthe old" not in row["after"] for row in shown)
     assert not (home / "dry").exists()
 
 

@@ -24,7 +24,7 @@ TRAINING = [
     *("objective=span", "optimizer.lr=1e-2", "train.batch_rows=16", "train.seq_len=32", "train.log_every_steps=1"),
     *("schedule.warmup_steps=3", "device=cpu", "device.precision=fp32"),
 ]
-MEASURING = ["device=cpu", "device.precision=fp32", "evals.seq_len=32"]
+MEASURING = ["device=cpu", "device.precision=fp32"]  # the length of rows is the run's
 
 
 def row(seed: int) -> dict[str, Any]:
@@ -116,6 +116,19 @@ def test_without_a_threshold_no_answer_must_be_likelier_than_an_answer(learned: 
     for line in (home / "plain" / "predictions.jsonl").read_text().splitlines():
         one = json.loads(line)
         assert (one["answer"] == "") == (one["null_score"] >= one["score"])
+
+
+def test_a_threshold_does_not_outlive_the_questions_without_an_answer(learned: dict[str, Any], home: Path) -> None:
+    rows = "".join(json.dumps(row(seed)) + "\n" for seed in range(200) if seed % 4)
+    (home / "answered.jsonl").write_text(rows)
+    data = [f"data.{part}={home / 'answered.jsonl'}" for part in ("train", "validation")]
+    given = [*TRAINING, *data, f"init_from={learned['checkpoint']}", "train.max_steps=1", f"run.dir={home / 'further'}"]
+    done = run_verb("finetune", given)
+    assert read_folder(Path(done["checkpoint"]))[0].output.thresholds == ()
+    assert measure(done, home / "answered.jsonl", home / "answered")["f1"] == done["f1"]
+    data = [f"data.train={home / 'train.jsonl'}", "data.validation_fraction=0", f"run.dir={home / 'kept'}"]
+    kept = run_verb("finetune", [*TRAINING, *data, f"init_from={learned['checkpoint']}", "train.max_steps=1"])
+    assert read_folder(Path(kept["checkpoint"]))[0].output.thresholds == (learned["threshold"],)
 
 
 def test_the_wrong_answers_are_in_the_report(learned: dict[str, Any], home: Path) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
 from bigtrain.commands.tasks.chats import check_decoder
 from bigtrain.commands.tasks.reference import FILE, ReferenceModel, read
+from bigtrain.commands.tasks.run_settings import config_of, run_of
 from bigtrain.errors import UserError
 from bigtrain.log import log
 from bigtrain.models.huggingface import ModelFolder, read_folder
-from bigtrain.models.vocabulary import contains, starting_shape
+from bigtrain.models.schema import StartConfig
+from bigtrain.models.starting import starting_shape
+from bigtrain.models.vocabulary import contains
 from bigtrain.objectives.schema import PreferenceConfig
 from bigtrain.training.checkpoint import resolve
 
@@ -25,8 +26,8 @@ _REMEDY = "name the model that the run started from: evals.reference=FOLDER"
 
 def reference_of(config: EvaluateConfig, source: ModelFolder, tokenizer: Tokenizer) -> tuple[ReferenceModel, float]:
     """The reference and beta. Raises UserError where neither this command nor a run says what they are."""
-    run = _run(source.folder)
-    said = _config(run) if run else {}
+    run = run_of(source.folder)
+    said = config_of(run, _REMEDY) if run else {}
     folder = _folder(config, run, said)
     beta = config.evals.beta or (said.get("objective") or {}).get("beta") or PreferenceConfig().beta
     own, before = read_folder(folder, resize_vocab=True)
@@ -38,24 +39,11 @@ def reference_of(config: EvaluateConfig, source: ModelFolder, tokenizer: Tokeniz
             _REMEDY,
         )
     log.info("rewards are measured against %s, with beta %g", folder, beta)
-    shape = starting_shape(own.config, tokenizer, resize=own.config.vocab_size != source.config.vocab_size)
+    shape = starting_shape(own.config, tokenizer, StartConfig(own.config.vocab_size != source.config.vocab_size))
     model = ReferenceModel(lambda: folder, shape, tokenizer, int(said.get("seed", 0)), config.device.compile)
     if run and not config.evals.reference:
         _check_unchanged(run, model)
     return model, float(beta)
-
-
-def _run(folder: Path) -> Path | None:
-    """The run that a checkpoint lies in: RUN/checkpoints/step-N/model, or RUN/merged."""
-    return next((path for path in folder.resolve().parents[:3] if (path / "config.yaml").is_file()), None)
-
-
-def _config(run: Path) -> dict[str, Any]:
-    try:
-        said: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
-    except Exception as error:  # whatever the parser raises, the file is at fault
-        raise UserError(f"{run / 'config.yaml'}: {error}", "the config of a run is a YAML mapping", _REMEDY) from None
-    return said if isinstance(said, dict) else {}
 
 
 def _folder(config: EvaluateConfig, run: Path | None, said: dict[str, Any]) -> Path:

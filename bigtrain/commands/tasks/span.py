@@ -32,7 +32,7 @@ from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, read_folder
 from bigtrain.models.output import Output, OutputKind
-from bigtrain.models.vocabulary import starting_shape
+from bigtrain.models.starting import starting_shape
 from bigtrain.objectives.span import DEFAULT_THRESHOLD, Found, Span
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ def span_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     config: FinetuneConfig = loaded.config
     training, checked = _read_parts(loaded)
     source, tokenizer = read_folder(folder, resize_vocab=config.model.resize_vocab)
-    shape = starting_shape(source.config, tokenizer, resize=config.model.resize_vocab)
-    thresholds = source.output.thresholds if source.output.kind is OutputKind.span else ()
+    shape = starting_shape(source.config, tokenizer, config.model)
+    silent = not all(question.answers for question in checked or training)  # else nothing here uses a threshold
+    thresholds = source.output.thresholds if silent and source.output.kind is OutputKind.span else ()
     model = on_meta(shape, Output(OutputKind.span, thresholds=thresholds))
     seq_len, most = row_length(config.train, model), config.objective.max_answer_tokens
     n_rows = batch_rows(config.train, seq_len)

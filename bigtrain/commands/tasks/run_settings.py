@@ -1,0 +1,78 @@
+"""What `evaluate` takes from the run that a checkpoint lies in: its settings, where the command gives none."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from bigtrain.config import Loaded
+from bigtrain.data.schema import LabelsConfig, TagsConfig
+from bigtrain.errors import UserError
+from bigtrain.log import log
+from bigtrain.models.huggingface import ModelFolder
+
+_LENGTH = {"evals.seq_len": "train.seq_len"}
+_OF_ROWS = {
+    "evals.overlap": "objective.overlap",
+    "evals.max_answer_tokens": "objective.max_answer_tokens",
+    "data.text_field": "data.text_field",
+    **{
+        key: key
+        for kind in (LabelsConfig, TagsConfig)
+        for key in (f"data.{one.name}" for one in dataclasses.fields(kind))
+    },
+}
+_OF_FORMAT = ("data.columns", "data.words_field", "data.tags_field")  # files of another format have no such columns
+
+
+def run_of(folder: Path) -> Path | None:
+    """The run that a model folder lies in: RUN/checkpoints/step-N/model, or RUN/merged."""
+    return next((path for path in folder.resolve().parents[:3] if (path / "config.yaml").is_file()), None)
+
+
+def config_of(run: Path, remedy: str) -> dict[str, Any]:
+    """The config of a run. Raises UserError where it cannot be read."""
+    try:
+        said: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+    except Exception as error:  # whatever the parser raises, the file is at fault
+        raise UserError(f"{run / 'config.yaml'}: {error}", "the config of a run is a YAML mapping", remedy) from None
+    return said if isinstance(said, dict) else {}
+
+
+def as_in_run(loaded: Loaded, source: ModelFolder) -> Loaded:
+    """The config with what the checkpoint's run says of rows and their length, for what this command leaves open.
+
+    So the metrics of the same rows are those of the run.
+    """
+    run = run_of(source.folder)
+    if run is None:
+        return loaded
+    said, plain, taken = config_of(run, "restore the file"), copy.deepcopy(loaded.plain), []
+    for key, theirs in (_LENGTH if source.output.language else _LENGTH | _OF_ROWS).items():
+        section, name = key.split(".")
+        value = _at(said, theirs)
+        if key in loaded.named or value is None or value == plain[section][name]:
+            continue
+        if key in _OF_FORMAT and _formats(plain["data"]["files"]) != _formats([_at(said, "data.train")]):
+            continue
+        plain[section][name] = value
+        taken.append(f"{key}={value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+    if not taken:
+        return loaded
+    log.info("as in the run %s: %s", run, " ".join(taken))
+    return dataclasses.replace(loaded, plain=plain)
+
+
+def _at(config: dict[str, Any], key: str) -> Any:
+    section, name = key.split(".")
+    found = config.get(section)
+    return found.get(name) if isinstance(found, dict) else None
+
+
+def _formats(files: list[Any]) -> set[str]:
+    return {Path(str(file)).suffix for file in files}
