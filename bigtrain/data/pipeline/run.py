@@ -135,7 +135,9 @@ class Preparation:
                 )
                 for part in plan.parts
             ]
+            self.work.reading = True
             self._each(stage, pool, make_documents, jobs, sizes, done, found)
+        self.work.reading = False
         folders = [job.folder for job in jobs]
         if gone := plan.check_unchanged():
             log.warning("data.on_error=skip: gone while the input was read: %s", ", ".join(gone[:5]))

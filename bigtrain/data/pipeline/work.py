@@ -25,6 +25,7 @@ class WorkFolder:
     def __init__(self, path: Path, *, locked: bool) -> None:
         self.path, self.locked = path, locked
         self.continued = False  # whether it holds results of the same plan
+        self.reading = False  # whether input is being read: a UserError of a later stage is met again by every command
 
     def begin(self, fingerprint: str) -> None:
         """Keep what is there if it belongs to the same plan, else begin anew."""
@@ -56,9 +57,9 @@ class WorkFolder:
 def held(final: Path, *, wait: bool) -> Iterator[WorkFolder]:
     """The work folder beside `final`, for this process alone; removed at the end.
 
-    Where the block raises and there are results, it stays: the same command goes on from them, and so does one that
-    differs in what changes no byte, such as data.on_error. Raises RunBusy where another living process holds it and
-    `wait` is False, UserError where it is somebody else's folder.
+    Where the block raises and there are results, it stays: the same command goes on from them, and so does one with
+    another data.on_error. But of bad input that was read to the end nothing stays. Raises RunBusy where another living
+    process holds it and `wait` is False, UserError where it is somebody else's folder.
     """
     path = final.with_name(final.name + SUFFIX)
     descriptor, locked = _locked(path, wait=wait)
@@ -69,7 +70,7 @@ def held(final: Path, *, wait: bool) -> Iterator[WorkFolder]:
             (path / _HOLDER).write_text(f"process {os.getpid()} on {socket.gethostname()}\n", encoding="utf-8")
             yield work
         except BaseException as error:
-            if not work.has_results():
+            if not work.has_results() or (isinstance(error, UserError) and not work.reading):
                 _remove(path)
             elif not isinstance(error, KeyboardInterrupt | SystemExit):
                 log.info("what is done so far stays in %s", path)

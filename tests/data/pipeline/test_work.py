@@ -16,6 +16,7 @@ def work_until(error: BaseException, final: Path, *, results: bool = True) -> No
     """A preparation that ends with an error, after it has left a result."""
     with held(final, wait=False) as work:
         work.begin("plan")
+        work.reading = True
         if results:
             with result(work.path / "documents" / "00000") as part:
                 (part / "x").write_text("x")
@@ -37,6 +38,14 @@ def test_what_is_done_stays_for_the_same_command(error: BaseException, tmp_path:
         work.begin("plan")
         assert work.continued
         assert [path.name for path in (work.path / "documents").iterdir()] == ["00000"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_stays_of_bad_input_that_was_read_to_the_end(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="too short"), held(tmp_path / "set", wait=False) as work:
+        with result(work.path / "documents" / "00000"):
+            pass
+        raise UserError("too short to be split", "b", "c")
     assert not list(tmp_path.iterdir())
 
 
