@@ -29,6 +29,7 @@ __all__ = [
     "BytesConfig",
     "CharsConfig",
     "DataConfig",
+    "DocumentUnit",
     "FileTokenizerConfig",
     "Format",
     "LabelsConfig",
@@ -80,6 +81,14 @@ class Format(StrEnum):
         return self not in (Format.txt, Format.md, Format.html, Format.py)
 
 
+class DocumentUnit(StrEnum):
+    """What of a txt or md file is a document."""
+
+    file = "file"
+    line = "line"
+    paragraph = "paragraph"
+
+
 class OnError(StrEnum):
     """What a row or file that cannot be read does."""
 
@@ -107,6 +116,16 @@ def check_encoding(key: str, name: str) -> None:
         )
 
 
+def check_columns(prefix: str, columns: list[str], delimiter: str | None) -> None:
+    """Raises UserError where columns share a name, or the delimiter is none."""
+    if repeated := sorted({name for name in columns if columns.count(name) > 1}):
+        given = f"{prefix}.columns={columns}: {repeated[0]!r} twice"
+        raise UserError(given, "columns have names of their own", "rename one")
+    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
+        rule = "one character stands between the fields of a csv file"
+        raise UserError(f"{prefix}.delimiter={delimiter!r}", rule, f"give {prefix}.delimiter=';', or what it is")
+
+
 @dataclass
 class SourceConfig:
     """One of several sources of text: what it leaves out is taken from the key of the same name in `data`."""
@@ -119,6 +138,10 @@ class SourceConfig:
     encoding: str | None = option(None, "encoding of the files; null: data.encoding")
     text_field: list[str] = option(list, "fields or columns with the text; empty: data.text_field")
     group_field: str | None = option(None, "field or column that names the group; null: data.group_field")
+    document: DocumentUnit | None = option(None, "what of a txt or md file is a document; null: data.document")
+    columns: list[str] = option(list, "names of columns without a header line; empty: data.columns")
+    delimiter: str | None = option(None, "what stands between the fields of csv files; null: data.delimiter")
+    clean: str | None = option(None, "an option of the group clean, for this source; null: what clean= says")
 
 
 @dataclass
@@ -153,6 +176,12 @@ class DataConfig:
         "of text files: auto (byte order mark, UTF-8, else detected; what is unreadable is replaced and counted)"
         " or a name such as utf-8, in which every byte must make sense",
     )
+    document: DocumentUnit = option(
+        DocumentUnit.file,
+        "what of a txt or md file is a document: file, line, or paragraph (what stands between blank lines)",
+    )
+    columns: list[str] = option(list, "names of the columns of csv and tsv files that have no header line")
+    delimiter: str | None = option(None, "character between the fields of csv files; null: a comma")
     on_error: OnError = option(OnError.stop, "a row or file that cannot be read: stop, or skip it and count it")
     max_errors: int | None = option(
         100, "with on_error=skip: more errors than this stop after all; null: no limit", at_least=0
@@ -177,6 +206,7 @@ class DataConfig:
         """Rules between keys. Raises UserError."""
         check_text_field(self.text_field)
         check_encoding("data.encoding", self.encoding)
+        check_columns("data", self.columns, self.delimiter)
         for name, source in self.sources.items():
             self._check_source(f"data.sources.{name}", source)
         if self.validation_fraction + self.test_fraction >= 1:
@@ -200,6 +230,7 @@ class DataConfig:
             raise UserError(f"{key}.text_field={source.text_field}", "a field has a name", "name it")
         if source.encoding is not None:
             check_encoding(f"{key}.encoding", source.encoding)
+        check_columns(key, source.columns, source.delimiter)
 
     def _check_one_place(self) -> None:
         named = [f"data.files={self.files}" if self.files else "", f"data.path={self.path}" if self.path else ""]

@@ -16,6 +16,8 @@ OF_TEXT = [
     "data.format=jsonl",
     "data.sample=5",
     "data.max_row_bytes=99",
+    "data.document=line",
+    "data.delimiter=;",
     "data.test_fraction=0.1",
 ]
 SKIPPING = ["data.on_error=skip", "data.max_errors=3"]

@@ -27,7 +27,7 @@ T = TypeVar("T")
 _TEXT = ("data.files", "data.path", "data.builtin")
 _OF_TEXT = (
     *("data.test_fraction", "data.split_by", "data.group_field", "data.sample", "data.format", "data.encoding"),
-    "data.max_row_bytes",
+    *("data.max_row_bytes", "data.document", "data.delimiter"),
 )
 _OF_TRAINING_TEXT = (*_OF_TEXT, "train.isolate_documents", "train.eval_tokens", "train.eval_train_tokens")
 _OF_MEASURED_TEXT = (*_OF_TEXT, "data.path", "data.builtin", "data.split", "data.validation_fraction")

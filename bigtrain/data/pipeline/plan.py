@@ -201,6 +201,9 @@ def _settings(
                 "text_field": source.settings.text_field if name in rows else None,
                 "group_field": source.settings.group_field,
                 "encoding": source.settings.encoding,
+                "document": source.settings.document and str(source.settings.document),
+                "columns": source.settings.columns,
+                "delimiter": source.settings.delimiter,
                 "weight": source.settings.weight,
             }
             for name, source in by_name.items()

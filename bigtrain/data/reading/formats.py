@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from bigtrain.data.reading import files, html, json_values, tables
-from bigtrain.data.reading.encodings import Decoder, is_wide, marked
+from bigtrain.data.reading.encodings import Decoder, Line, is_wide, marked
 from bigtrain.data.reading.items import Item
 from bigtrain.data.reading.lines import Block, Part, blocks, contents, lines, too_long, whole
-from bigtrain.data.schema import Format
+from bigtrain.data.schema import DocumentUnit, Format
 from bigtrain.errors import UserError
 
 LONGEST_TEXT = 8 << 20  # bytes of a txt, md or py file that are one document; a longer file is cut into several
 _BLOCK = 1 << 20
+_LINE_END, _BLANK_LINE = re.compile(rb"\n"), re.compile(rb"\n[ \t\r]*\n")
 _PACKAGES = {Format.parquet: ["pyarrow"], Format.html: ["trafilatura", "lxml_html_clean"], "zst": ["zstandard"]}
 
 
@@ -32,7 +34,13 @@ def check_packages(used: set[tuple[Format, str | None]]) -> None:
 
 
 def read_text(part: Part) -> Iterator[Item]:
-    """The whole file is one document; where it is longer than LONGEST_TEXT, it is several, cut at blank lines."""
+    """The whole file is one document, or each line or paragraph of it that is not blank is one.
+
+    A whole file that is longer than LONGEST_TEXT is several documents, cut at blank lines.
+    """
+    if part.document is not DocumentUnit.file:
+        yield from _parts_of_text(part)
+        return
     with contents(part) as (stream, encoding, label):
         decoder = Decoder(encoding, part.path, from_start=part.start == 0)
         for chunk in _chunks(stream, part.max_row_bytes, part.line):
@@ -46,6 +54,37 @@ def read_text(part: Part) -> Iterator[Item]:
             else:
                 replacements = text.count("\ufffd") if label else replacements
                 yield Item(chunk.line if chunk.line > 1 else None, text, label or found, replacements)
+
+
+def _parts_of_text(part: Part) -> Iterator[Item]:
+    """Lines, or what stands between blank ones, without the line end behind them; a line that is wrong ends one too."""
+    held, size = list[Line](), 0
+    for line in lines(part):
+        if isinstance(line.content, UserError) or line.content.isspace():
+            yield from _joined(held)
+            size = 0
+            if isinstance(line.content, UserError):
+                yield Item(line.number, line.content)
+            continue
+        size += len(line.content)
+        if size <= part.max_row_bytes:
+            held.append(line)
+        elif held:
+            yield Item(held[0].number, too_long(f"{part.path}:{held[0].number}", "paragraph", part.max_row_bytes))
+            held.clear()
+        if part.document is DocumentUnit.line:
+            yield from _joined(held)
+            size = 0
+    yield from _joined(held)
+
+
+def _joined(held: list[Line]) -> Iterator[Item]:
+    """The document of some lines, which are held no longer."""
+    if held:
+        text = "".join(line.content for line in held if isinstance(line.content, str)).rstrip("\r\n")
+        encoding = next((line.encoding for line in held if line.encoding != "utf-8"), "utf-8")
+        yield Item(held[0].number, text, encoding, sum(line.replacements for line in held))
+        held.clear()
 
 
 def read_html(part: Part) -> Iterator[Item]:
@@ -120,8 +159,10 @@ def cut(part: Part, format: Format, size: int) -> list[tuple[int, int]]:
         file.seek(0)
         if format is Format.csv:
             return tables.cut_csv(part, size)
-        if format in (Format.jsonl, Format.tsv):
+        if format in (Format.jsonl, Format.tsv) or part.document is DocumentUnit.line:
             return _cut_lines(file, size)
+        if part.document is DocumentUnit.paragraph:
+            return _cut_lines(file, size, _BLANK_LINE)
         offset, found = 0, []
         for chunk in _chunks(file, part.max_row_bytes):
             found.append((offset, chunk.line))
@@ -129,19 +170,16 @@ def cut(part: Part, format: Format, size: int) -> list[tuple[int, int]]:
     return found or beginning
 
 
-def _cut_lines(file: files.Stream, size: int) -> list[tuple[int, int]]:
-    """Cuts after line ends."""
+def _cut_lines(file: files.Stream, size: int, end: re.Pattern[bytes] = _LINE_END) -> list[tuple[int, int]]:
+    """Cuts after line ends, or others."""
     found, line, offset = [(0, 1)], 1, 0
     while block := file.read(_BLOCK):
         begin = 0
-        while True:
-            wanted = found[-1][0] + size - offset - 1  # place in this block of the first line end that may be cut at
-            end = block.find(b"\n", max(begin, wanted)) + 1 or len(block)
-            line += block.count(b"\n", begin, end)
-            begin = end
-            if not block[:end].endswith(b"\n") or wanted >= end:
-                break
-            found.append((offset + end, line))
+        while match := end.search(block, max(begin, found[-1][0] + size - offset - 1)):
+            line += block.count(b"\n", begin, match.end())
+            begin = match.end()
+            found.append((offset + begin, line))
+        line += block.count(b"\n", begin)
         offset += len(block)
     return found if found[-1][0] < offset or len(found) == 1 else found[:-1]
 

@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple, cast
 from bigtrain.data.reading import files
 from bigtrain.data.reading.encodings import Decoder, Line, guess, is_wide, marked
 from bigtrain.data.reading.files import Stream
+from bigtrain.data.schema import DocumentUnit
 from bigtrain.errors import UserError
 
 _BLOCK = 1 << 20
@@ -26,6 +27,8 @@ class Part:
     encoding: str = "auto"
     fields: tuple[str, ...] = ()  # that are asked for, of files that hold rows
     columns: tuple[str, ...] = ()  # names of a csv or tsv file's, where it has no header line
+    delimiter: str = ","  # of a csv file
+    document: DocumentUnit = DocumentUnit.file  # what is one of a txt or md file
     max_row_bytes: int = 64 << 20
     start: int = 0  # byte (parquet: row group)
     stop: int | None = None

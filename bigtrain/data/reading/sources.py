@@ -15,7 +15,7 @@ from bigtrain.data.reading.formats import READERS, check_packages, cut
 from bigtrain.data.reading.items import Item
 from bigtrain.data.reading.lines import Part, too_long
 from bigtrain.data.reading.stdlib import python_files
-from bigtrain.data.schema import DataConfig, Format, OnError, SourceConfig
+from bigtrain.data.schema import DataConfig, DocumentUnit, Format, OnError, SourceConfig
 from bigtrain.errors import UserError
 
 EXTENSIONS = {
@@ -33,6 +33,7 @@ EXTENSIONS = {
     ".ndjson": Format.jsonl,
     ".htm": Format.html,
 }
+TEXTS, TABLES = {Format.txt, Format.md}, {Format.csv, Format.tsv}  # formats that keys of their own are for
 FILES, STDLIB = "files", "stdlib"  # names of the source where `data.sources` gives none
 
 
@@ -83,6 +84,7 @@ def find(config: DataConfig) -> list[Source]:
         found = [each for name, source in config.sources.items() for each in _find(config, name, source)]
     else:
         found = _find(config, FILES, SourceConfig(files=config.files))
+    _check_read(config, found)
     seen: dict[str, Source] = {}
     for source in found:
         other = seen.setdefault(files.identity(source.path), source)
@@ -99,10 +101,10 @@ def find(config: DataConfig) -> list[Source]:
 def pieces(source: Source, size: int) -> list[Piece]:
     """A file in pieces of about `size` bytes, a function of its content alone; read in order they give the whole.
 
-    Local files of lines that are not compressed are cut at line ends (txt, md and py: where long texts become several
-    documents, see `formats.LONGEST_TEXT`), parquet files between row groups; other files are one piece, and so is a
-    file that cannot be read, for `read` to say so. (Where lines are not UTF-8, data.encoding=auto tells the encoding
-    of each piece by itself.)
+    Local files of lines that are not compressed are cut at line ends (csv: at those that end a record; txt, md and py:
+    where a document ends, and a long text becomes several, see `formats.LONGEST_TEXT`), parquet files between row
+    groups; other files are one piece, and so is a file that cannot be read, for `read` to say so. (Where lines are not
+    UTF-8, data.encoding=auto tells the encoding of each piece by itself.)
     """
     try:
         cuts = cut(_part(Piece(source)), source.format, size)
@@ -194,6 +196,9 @@ def _find(config: DataConfig, name: str, given: SourceConfig) -> list[Source]:
         encoding=given.encoding or config.encoding,
         text_field=given.text_field or config.text_field,
         group_field=given.group_field or config.group_field,
+        document=given.document or config.document,
+        columns=given.columns or config.columns,
+        delimiter=given.delimiter or config.delimiter,
     )
 
     def wanted(file: str) -> bool:
@@ -204,6 +209,25 @@ def _find(config: DataConfig, name: str, given: SourceConfig) -> list[Source]:
         for path in files.expand(entry, key, wanted, _supported()):
             found.setdefault(files.identity(path), _source(config, name, path, settings))
     return list(found.values())
+
+
+def _check_read(config: DataConfig, found: list[Source]) -> None:
+    """Raises UserError for a key that says how files of a format are read where there are none."""
+    given: dict[str, DataConfig | SourceConfig] = {"": config, **config.sources}
+    for name, of in given.items():
+        formats = {source.format for source in found if name in ("", source.name)}
+        for key, read, value in (
+            ("document", TEXTS, of.document if of.document is not DocumentUnit.file else None),
+            ("columns", TABLES, of.columns),
+            ("delimiter", {Format.csv}, of.delimiter),
+        ):
+            if value and not formats & read:
+                named = f"data.sources.{name}.{key}" if name else f"data.{key}"
+                raise UserError(
+                    f"{named}={value} with {' and '.join(sorted(formats))} files",
+                    f"it is for {' and '.join(sorted(read))} files",
+                    f"leave {named}= out",
+                )
 
 
 def _source(config: DataConfig, name: str, path: str, settings: SourceConfig) -> Source:
@@ -231,6 +255,9 @@ def _part(piece: Piece, progress: Callable[[int], None] | None = None) -> Part:
         source.compression,
         source.settings.encoding,
         tuple(source.settings.text_field + ([source.settings.group_field] if source.settings.group_field else [])),
+        columns=tuple(source.settings.columns),
+        delimiter=source.settings.delimiter or ",",
+        document=source.settings.document or DocumentUnit.file,
         max_row_bytes=source.max_row_bytes,
         start=piece.start,
         stop=piece.stop,

@@ -20,15 +20,17 @@ from bigtrain.data.reading.lines import Block, Part, lines, too_long
 from bigtrain.errors import UserError
 
 _BUFFER = 1 << 20
+_MARKS = {"\t": "a tab", ",": "a comma"}
 _BATCH_BYTES = 2 << 20  # of the rows of a parquet file that are in memory at once, beside the pages they stand in
-
-
-_CSV: dict[str, Any] = {"strict": True}
 
 
 def read_csv(part: Part) -> Iterator[Item]:
     """RFC 4180: quotes around fields with commas, quotes or line breaks."""
-    return _table(part, _CSV)
+    return _table(part, _csv(part))
+
+
+def _csv(part: Part) -> dict[str, Any]:
+    return {"strict": True, "delimiter": part.delimiter}
 
 
 def read_tsv(part: Part) -> Iterator[Item]:
@@ -72,11 +74,11 @@ def _table(part: Part, dialect: dict[str, Any]) -> Iterator[Item]:
         header = _header(replace(part, start=0, stop=None, line=1, progress=None), dialect)
     for line, values, encoding, replacements in _records(_Lines(part), part.path, dialect):
         if header is None:
-            header = _names(part.path, values)
+            header = _names(part, values, dialect["delimiter"])
         elif isinstance(values, UserError):
             yield Item(line, values)
         elif values:
-            yield Item(line, _row(header, values, f"{part.path}:{line}"), encoding, replacements)
+            yield Item(line, _row(part, header, values, f"{part.path}:{line}"), encoding, replacements)
 
 
 def cut_csv(part: Part, size: int) -> list[tuple[int, int]]:
@@ -86,7 +88,7 @@ def cut_csv(part: Part, size: int) -> list[tuple[int, int]]:
     """
     found, places = [(0, 1)], _Places()
     source = _Lines(part, places.begin)
-    for _ in _records(source, part.path, _CSV):
+    for _ in _records(source, part.path, _csv(part)):
         if places.end >= found[-1][0] + size and (place := places.of(source.line)) >= found[-1][0] + size:
             found.append((place, source.line))
     return found if found[-1][0] < places.end or len(found) == 1 else found[:-1]
@@ -136,24 +138,40 @@ def _records(
 
 
 def _header(part: Part, dialect: dict[str, Any]) -> list[str]:
-    return _names(part.path, next(values for _, values, _, _ in _records(_Lines(part), part.path, dialect)))
+    first = next(values for _, values, _, _ in _records(_Lines(part), part.path, dialect))
+    return _names(part, first, dialect["delimiter"])
 
 
-def _names(path: str, header: list[str] | UserError) -> list[str]:
+def _names(part: Part, header: list[str] | UserError, delimiter: str) -> list[str]:
     """The names of the columns. Raises UserError."""
     if isinstance(header, UserError):
         raise header
+    _check_delimiter(part, header, delimiter)
     if repeated := sorted({name for name in header if header.count(name) > 1}):
-        raise UserError(f"{path}:1: column {repeated[0]!r} twice", "columns have names of their own", "rename one")
+        raise UserError(f"{part.path}:1: column {repeated[0]!r} twice", "columns have names of their own", "rename one")
     return header
 
 
-def _row(header: list[str], values: list[str], where: str) -> dict[str, Any] | UserError:
+def _check_delimiter(part: Part, header: list[str], delimiter: str) -> None:
+    """Raises UserError where the columns that are asked for may be in a header that is read as a single one."""
+    name = header[0] if len(header) == 1 else ""
+    other = next((mark for mark in "\t;|," if mark in name and mark != delimiter), None)
+    if other is None or not part.fields or name in part.fields:
+        return
+    way = {"\t": "data.format=tsv", ",": "data.format=csv"}.get(other, f"data.delimiter={other!r}")
+    raise UserError(
+        f"{part.path}:1: no field {part.fields[0]!r} in the header {name!r}",
+        f"the fields of this file are read with {_MARKS.get(delimiter, repr(delimiter))} between them",
+        f"give {way} (for rows of finetune: write the file with commas)",
+    )
+
+
+def _row(part: Part, header: list[str], values: list[str], where: str) -> dict[str, Any] | UserError:
     if len(values) == len(header):
         return dict(zip(header, values, strict=True))
     return UserError(
         f"{where}: {len(values)} fields",
-        f"the header has {len(header)}: {', '.join(header)}",
+        f"{'data.columns' if part.columns else 'the header'} has {len(header)}: {', '.join(header)}",
         "correct the row; in a csv file quote a text that holds commas",
     )
 

@@ -11,7 +11,7 @@ from bigtrain.data.pipeline.documents import DocumentsJob, make_documents
 from bigtrain.data.pipeline.plan import Plan
 from bigtrain.data.pipeline.steps import Steps
 from bigtrain.data.reading.sources import read
-from bigtrain.data.schema import BytesConfig, DataConfig, OnError, SourceConfig
+from bigtrain.data.schema import BytesConfig, DataConfig, DocumentUnit, OnError, SourceConfig
 from bigtrain.errors import UserError
 
 
@@ -123,9 +123,15 @@ def test_the_fingerprint_knows_the_content_and_not_the_place(data: DataConfig, t
 
 
 @pytest.mark.parametrize(
-    "change", [{"weight": 2.0}, {"text_field": ["b"]}, {"group_field": "g"}, {"encoding": "utf-8"}]
+    "change",
+    [
+        *({"weight": 2.0}, {"text_field": ["b"]}, {"group_field": "g"}, {"encoding": "utf-8"}, {"columns": ["text"]}),
+        *({"document": DocumentUnit.line}, {"delimiter": ";"}),
+    ],
 )
-def test_the_fingerprint_knows_what_a_source_is_asked_for(change: dict, data: DataConfig) -> None:
+def test_the_fingerprint_knows_what_a_source_is_asked_for(change: dict, data: DataConfig, tmp_path: Path) -> None:
+    for name in ("e.txt", "e.csv"):
+        (tmp_path / "in" / name).write_text("text\n")
     plain = DataConfig(sources={"web": SourceConfig(files=data.files)})
     changed = DataConfig(sources={"web": SourceConfig(files=data.files, **change)})
     assert make(plain).fingerprint != make(changed).fingerprint
