@@ -73,13 +73,20 @@ class Frame:
         return cls()
 
 
-def mask_id(tokenizer: Tokenizer) -> int:
-    """The token that stands for a hidden one. Raises UserError where there is none."""
+def mask_token(tokenizer: Tokenizer) -> str | None:
+    """The token that stands for a hidden one, if there is one."""
     named = tokenizer.config.get("mask_token")
     content = named.get("content") if isinstance(named, dict) else named
-    for token in (*([content] if isinstance(content, str) else []), *_MASKS):
-        if (id_ := tokenizer.backend.token_to_id(token)) is not None:
-            return int(id_)
+    names = (*([content] if isinstance(content, str) else []), *_MASKS)
+    return next((name for name in names if tokenizer.backend.token_to_id(name) is not None), None)
+
+
+def mask_id(tokenizer: Tokenizer) -> int:
+    """The same as a number. Raises UserError where there is none."""
+    token = mask_token(tokenizer)
+    id_ = None if token is None else tokenizer.backend.token_to_id(token)
+    if id_ is not None:
+        return id_
     raise UserError(
         "a masked model with a tokenizer that has no mask token",
         f"hidden tokens are replaced by one: {', '.join(_MASKS)}, or what tokenizer_config.json names as mask_token",

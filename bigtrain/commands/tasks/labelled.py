@@ -10,7 +10,6 @@ from bigtrain.commands.tasks.base import Task, batch_rows, refuse_unread, row_le
 from bigtrain.commands.tasks.masked import frame_of
 from bigtrain.commands.tasks.rows import check_rows, fingerprint, measured_files, rows_at_once, validation_file
 from bigtrain.config import Loaded
-from bigtrain.data.tasks.augment import Augmenter
 from bigtrain.data.tasks.augmented import AugmentedTexts
 from bigtrain.data.tasks.encoding import PairFrame, RowEncoder
 from bigtrain.data.tasks.held_out import held_out
@@ -110,13 +109,13 @@ def labelled_task(
     if encoder.pair_frame and encoder.segments:
         # Else transformers' tokenizers leave the segments out, and the model hears of one text.
         tokenizer.config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
-    augmenter = Augmenter(augment, config.seed) if augment.on else None
+    drawn = AugmentedTexts(augment, config.seed, encoder, training.texts, training.pairs) if augment.on else None
     rows = LabelledRows(
         encode(encoder, training.texts, training.pairs),
         labels[0],
         tokenizer.pad_id,
         batch_rows=n_rows,
-        drawn=AugmentedTexts(augmenter, encoder, training.texts, training.pairs) if augmenter else None,
+        drawn=drawn,
         longest=seq_len,
     )
     validation = None
@@ -136,11 +135,11 @@ def labelled_task(
         tokenizer=tokenizer,
         fingerprint=fingerprint(
             *[(part.texts, part.pairs, part.values) for part in (training, checked) if part],
-            *([augment, augmenter.fingerprint] if augmenter else []),
+            *([drawn.augmenter.config, drawn.augmenter.fingerprint] if drawn else []),
         ),
         seq_len=seq_len,
         batch_rows=n_rows,
-        examples=(lambda: augmenter.examples(training.texts)) if augmenter else None,
+        examples=drawn.examples if drawn else None,
         sections=sections,
     )
 

@@ -40,7 +40,10 @@ class Augmenter:
     """
 
     def __init__(self, config: AugmentConfig, seed: int) -> None:
-        """Reads the files. Raises UserError, naming file and line, where they are missing or not as they should be."""
+        """Reads the files. Raises UserError, naming file and line, where they are missing or not as they should be.
+
+        With `mask` the config names a `mask_token`.
+        """
         self.config, self.seed = config, seed
         self.synonyms = _read_table(config.synonyms, "word", "synonyms") if config.synonyms else {}
         self.paraphrases = _read_table(config.paraphrases, "text", "paraphrases") if config.paraphrases else {}
@@ -67,13 +70,16 @@ class Augmenter:
         words = self._insert(words, draw)
         words = _swap(words, config.swap, draw)
         words = _delete(words, config.delete, draw)
-        words = _mask(words, config.mask, config.mask_token, draw)
+        words = _mask(words, config.mask, config.mask_token or "", draw)
         return _joined(words) + text[len(text.rstrip()) :]
 
-    def examples(self, texts: Sequence[str], n: int = 10) -> list[tuple[str, str]]:
-        """The first n rows that the first pass changes, each before and after."""
-        pairs = ((text, self(text, row, 0)) for row, text in enumerate(texts))
-        return list(itertools.islice((pair for pair in pairs if pair[0] != pair[1]), n))
+    def has_paraphrases(self, text: str) -> bool:
+        """Whether the file of paraphrases has some for a text."""
+        return text.strip() in self.paraphrases
+
+    def has_synonyms(self, text: str) -> bool:
+        """Whether the table of synonyms has some for a word of a text."""
+        return any(self._synonyms(word) for _, word in self._words(text))
 
     def _words(self, text: str) -> list[Word]:
         words: list[Word] = _WORD.findall(text)

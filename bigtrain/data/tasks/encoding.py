@@ -83,7 +83,7 @@ class Encoded(NamedTuple):
 class RowEncoder:
     """Texts, or pairs of texts, as rows of `seq_len` tokens at most.
 
-    frame: special tokens around a text, for an encoder. pair_frame: those around two; without it the two are one text
+    frame: special tokens around a text. pair_frame: those around two; without it the two are one text
     with a blank line between them.
     """
 
@@ -106,29 +106,25 @@ class RowEncoder:
                 f"choose {pair_frame.size + 2} tokens or more",
             )
 
-    def __call__(
-        self, texts: Sequence[str], pairs: Sequence[str] = (), *, threads: int | None = None, mask: str = ""
-    ) -> list[Encoded]:
-        """pairs: the second texts, or none. threads: see `Tokenizer.encode_documents`.
+    def __call__(self, texts: Sequence[str], pairs: Sequence[str] = (), *, mask: str = "") -> list[Encoded]:
+        """pairs: the second texts, or none.
 
         mask: a special token that is meant where a text has its name, which else is text like any other.
         """
         if not pairs or self.pair_frame is None:
             texts = [JOINT.join(both) for both in zip(texts, pairs, strict=True)] if pairs else texts
-            return [self._one(ids) for ids in self._ids(texts, threads, mask)]
-        first, second = (self._ids(part, threads, mask) for part in (texts, pairs))
+            return [self._one(ids) for ids in self._ids(texts, mask)]
+        first, second = (self._ids(part, mask) for part in (texts, pairs))
         return [self._both(a, b) for a, b in zip(first, second, strict=True)]
 
-    def _ids(self, texts: Sequence[str], threads: int | None, mask: str) -> list[NDArray[np.uint32]]:
+    def _ids(self, texts: Sequence[str], mask: str) -> list[NDArray[np.uint32]]:
         mask_id = self.tokenizer.backend.token_to_id(mask) if mask else None
         if mask_id is None:
-            return self.tokenizer.encode_documents(texts, threads=threads)
+            return self.tokenizer.encode_documents(texts)
         between = np.array([mask_id], np.uint32)
-        found = []
-        for text in texts:
-            pieces = self.tokenizer.encode_documents(text.split(mask), threads=threads)
-            found.append(np.concatenate([part for piece in pieces for part in (between, piece)][1:]))
-        return found
+        pieces = [text.split(mask) for text in texts]
+        ids = iter(self.tokenizer.encode_documents([piece for part in pieces for piece in part]))
+        return [np.concatenate([both for _ in part for both in (between, next(ids))][1:]) for part in pieces]
 
     def _one(self, ids: NDArray[np.uint32]) -> Encoded:
         room = self.seq_len - len(self.frame)

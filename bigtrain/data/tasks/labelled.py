@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from bigtrain.data.loader import Batch
 from bigtrain.data.tasks.encoding import Encoded, RowEncoder
-from bigtrain.data.tasks.ragged import MOST_WIDTHS, RaggedRows, few_widths
+from bigtrain.data.tasks.ragged import MOST_WIDTHS, Ints, RaggedRows, few_widths
 from bigtrain.log import log
 
-Drawn = Callable[[Sequence[int], Sequence[int]], list[Encoded]]  # rows and their passes, as training sees them
+Drawn = Callable[[int], list[Encoded]]  # pass -> all rows, as training sees them
+_BEYOND = 8  # widths of augmented rows that are longer than all of the first pass
 
 
 class LabelledRows(RaggedRows):
@@ -29,12 +30,23 @@ class LabelledRows(RaggedRows):
         drawn: Drawn | None = None,  # augmented rows: of other lengths than `encoded`, up to `longest`
         longest: int = 0,
     ) -> None:
-        lengths = np.array([len(row.ids) for row in encoded])
-        super().__init__(lengths, batch_rows)
-        if drawn:
-            self.widths = few_widths(np.arange(1, longest + 1), MOST_WIDTHS)
         self.encoded, self.pad_id, self.drawn = encoded, pad_id, drawn
         self.labels = np.asarray(labels)
+        self._passes: dict[int, Sequence[Encoded]] = {0: drawn(0)} if drawn else {}
+        super().__init__(_lengths(self._passes.get(0, encoded)), batch_rows)
+        if drawn:  # rows of other passes may be longer than those of the first
+            beyond = np.rint(np.geomspace(self.lengths.max(), longest, _BEYOND)).astype(np.int64)
+            self.widths = np.union1d(few_widths(self.lengths, MOST_WIDTHS - _BEYOND), beyond)
+
+    def _rows_of(self, epoch: int) -> Sequence[Encoded]:
+        """All rows in a pass; of augmented ones those of the passes of the last batch are kept."""
+        if self.drawn and epoch not in self._passes:
+            self._passes[epoch] = self.drawn(epoch)
+        return self._passes[epoch] if self.drawn else self.encoded
+
+    def lengths_of(self, epoch: int) -> Ints:
+        """Tokens of each row (N,) in a pass."""
+        return _lengths(self._rows_of(epoch)) if self.drawn else self.lengths
 
     def batch(self, index: np.ndarray, epoch: np.ndarray | None = None) -> Batch:
         """The rows `index` (N,), in their passes `epoch` (N,): tokens (N, T), lengths (N,), labels (N, ...), rows (N,).
@@ -42,7 +54,8 @@ class LabelledRows(RaggedRows):
         And segments (N, T) of pairs.
         """
         if self.drawn and epoch is not None:
-            rows = self.drawn(index.tolist(), epoch.tolist())
+            self._passes = {pass_: self._rows_of(pass_) for pass_ in np.unique(epoch).tolist()}
+            rows = [self._passes[pass_][row] for row, pass_ in zip(index.tolist(), epoch.tolist(), strict=True)]
         else:
             rows = [self.encoded[row] for row in index]
         batch = {
@@ -55,6 +68,10 @@ class LabelledRows(RaggedRows):
         if segments:
             batch["segments"] = torch.from_numpy(self.padded(segments, 0))
         return batch
+
+
+def _lengths(rows: Sequence[Encoded]) -> Ints:
+    return np.array([len(row.ids) for row in rows], np.int64)
 
 
 def encode(encoder: RowEncoder, texts: Sequence[str], pairs: Sequence[str] = ()) -> list[Encoded]:

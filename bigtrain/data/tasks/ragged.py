@@ -88,7 +88,7 @@ def few_widths(lengths: Ints, n: int) -> Ints:
 class RaggedRows(Rows):
     """Base of rows of unequal length: their order, and their padding.
 
-    lengths: (N,) tokens of each row. batch_rows: those of the global batch.
+    lengths: (N,) tokens of each row, in the first pass. batch_rows: those of the global batch.
     """
 
     def __init__(self, lengths: Ints, batch_rows: int) -> None:
@@ -108,6 +108,10 @@ class RaggedRows(Rows):
     def batch(self, index: np.ndarray, epoch: np.ndarray | None = None) -> Batch:
         """The rows `index` (N,) in their passes `epoch` (N,), or as evaluation has them."""
 
+    def lengths_of(self, epoch: int) -> Ints:
+        """Tokens of each row (N,) in a pass."""
+        return self.lengths
+
     def order(self, position: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """One `bucketed_order` after the other, without end."""
         epoch, place = np.divmod(position, len(self))
@@ -121,7 +125,7 @@ class RaggedRows(Rows):
         """That of a pass; those of the last two asked for are kept, since a batch may lie in two."""
         order = self._orders.get((seed, epoch))
         if order is None:
-            order = bucketed_order(self.lengths, self.batch_rows, seed, epoch)
+            order = bucketed_order(self.lengths_of(epoch), self.batch_rows, seed, epoch)
             self._orders = dict([*self._orders.items()][-1:]) | {(seed, epoch): order}
         return order
 

@@ -27,7 +27,7 @@ class AugmentConfig:
         None, 'table of synonyms: lines WORD<tab>SYNONYM..., or jsonl with {"word": "...", "synonyms": ["..."]}'
     )
     mask: float = option(0.0, "share of the words hidden, in spans of three words on average", at_least=0, at_most=1)
-    mask_token: str = option("[MASK]", "what stands for a hidden span")
+    mask_token: str | None = option(None, "what stands for a hidden span; null: the tokenizer's own mask token")
     paraphrase: float = option(
         0.0, "share of the changed rows that are replaced by a paraphrase, where there is one", at_least=0, at_most=1
     )
@@ -44,6 +44,15 @@ class AugmentConfig:
         """Rules between keys. Raises UserError."""
         self._check_pair("synonyms", ("replace", "insert"), "words are replaced by synonyms, and synonyms inserted")
         self._check_pair("paraphrases", ("paraphrase",), "texts are replaced by the paraphrases of a file")
+        if self.mask_token is not None and not self.mask:
+            path, keys = f"data.augment.mask_token={self.mask_token}", "data.augment.mask=0.1"
+            raise UserError(f"{path} without a share of the words", "it hides words", f"give {keys}, or leave it out")
+        if self.probability != AugmentConfig.probability and not self.on:
+            raise UserError(
+                f"data.augment.probability={self.probability} without any change",
+                "it is the share of the rows that are changed",
+                "give data.augment.delete=0.1 or another change, or leave it out",
+            )
 
     def _check_pair(self, file: str, shares: tuple[str, ...], rule: str) -> None:
         given = [name for name in shares if getattr(self, name)]

@@ -1,7 +1,10 @@
 """Labelled rows: pairs as transformers encodes them, what is held out, leaks, augmentation on the way."""
 
+import json
+import logging
 import random
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +12,7 @@ from encoders import wordpiece
 from harness import text
 
 from bigtrain.data.frame import Frame
-from bigtrain.data.tasks.augment import Augmenter
+from bigtrain.data.loader import Loader
 from bigtrain.data.tasks.augmented import AugmentedTexts
 from bigtrain.data.tasks.encoding import PairFrame, RowEncoder, longest_first
 from bigtrain.data.tasks.held_out import held_out
@@ -17,6 +20,7 @@ from bigtrain.data.tasks.labelled import LabelledRows
 from bigtrain.data.tasks.leaks import find_leaks
 from bigtrain.data.tasks.schema import AugmentConfig
 from bigtrain.errors import UserError
+from bigtrain.tokenizer import Tokenizer
 
 
 def test_pairs_are_those_of_transformers(tmp_path) -> None:
@@ -107,7 +111,7 @@ def test_texts_are_augmented_by_seed_row_and_pass_and_in_training_alone() -> Non
     texts = [f"{'abcdefgh'[row]} b c d e f" for row in range(8)]
     encoder = RowEncoder(own, 16, Frame.of(own))
     config = AugmentConfig(probability=1.0, mask=0.4)
-    drawn = AugmentedTexts(Augmenter(config, 3), encoder, texts)
+    drawn = AugmentedTexts(config, 3, encoder, texts)
     rows = LabelledRows(encoder(texts), np.arange(8), own.pad_id, batch_rows=4, drawn=drawn, longest=16)
     index = np.array([5, 2, 7])
     first, again = (rows.batch(index, np.array([0, 0, 1])) for _ in range(2))
@@ -117,3 +121,66 @@ def test_texts_are_augmented_by_seed_row_and_pass_and_in_training_alone() -> Non
     assert (first["tokens"] == own.backend.token_to_id("[MASK]")).any()
     plain = rows.batch(index)
     assert plain["tokens"].tolist() == [encoder([texts[row]])[0].ids.tolist() for row in index]
+
+
+@pytest.mark.parametrize("keys", [{"delete": 0.3}, {"mask": 0.4}, {"delete": 0.5, "probability": 0.5}])
+def test_augmented_rows_are_in_batches_of_like_length_and_their_padding_is_measured(keys: dict[str, float]) -> None:
+    own = wordpiece()
+    draw = random.Random(0)
+    texts = [" ".join(draw.choices("abcdef", k=round(draw.lognormvariate(3, 0.5)))) for _ in range(1500)]
+    encoder = RowEncoder(own, 128, Frame.of(own))
+    drawn = AugmentedTexts(AugmentConfig(**{"probability": 1.0, **keys}), 3, encoder, texts)  # type: ignore[arg-type]
+    rows = LabelledRows(encoder(texts), np.zeros(1500), own.pad_id, batch_rows=16, drawn=drawn, longest=128)
+    loader = Loader(rows, 16, seed=5)
+    for first in (0, 200):  # of two passes
+        batches = [loader.batch(step, 0, 16) for step in range(first, first + 1500 // 16)]
+        held = sum(int(batch["lengths"].sum()) for batch in batches)
+        padding = 1 - held / sum(batch["tokens"].numel() for batch in batches)
+        assert padding < 0.05
+        assert padding == pytest.approx(rows.padding(5, 16), abs=0.01)
+    for step in (93, 94, 240):  # one batch lies in two passes; the rows are the same whichever came before
+        fresh = LabelledRows(encoder(texts), np.zeros(1500), own.pad_id, batch_rows=16, drawn=drawn, longest=128)
+        assert Loader(fresh, 16, seed=5).batch(step, 0, 16)["tokens"].equal(loader.batch(step, 0, 16)["tokens"])
+
+
+def test_examples_are_the_first_changed_rows_with_their_second_texts() -> None:
+    texts, others = ([text(12, seed) for seed in range(start, start + 60)] for start in (0, 60))
+    config, encoder = AugmentConfig(probability=0.5, swap=0.5), RowEncoder(wordpiece(), 64)
+    drawn = AugmentedTexts(config, 1, encoder, texts, others)
+    pairs = drawn.examples()
+    assert len(pairs) == 10
+    assert all(before != after for before, after in pairs)
+    wholes = ["\n\n".join(both) for both in zip(texts, others, strict=True)]
+    assert [wholes.index(before) for before, _ in pairs] == sorted(wholes.index(before) for before, _ in pairs)
+    halves = [[one != other for one, other in zip(*(t.split("\n\n") for t in pair), strict=True)] for pair in pairs]
+    assert {tuple(half) for half in halves} >= {(True, False), (False, True)}
+    assert AugmentedTexts(config, 1, encoder, ["same"] * 9).examples() == []
+
+
+def test_a_hidden_span_is_the_tokenizers_own_mask_token() -> None:
+    config = AugmentConfig(probability=1.0, mask=1.0)
+    spec = wordpiece().spec
+    renamed = json.loads(json.dumps(spec).replace("[MASK]", "<mask>"))
+    for own, name in ((wordpiece(), "[MASK]"), (Tokenizer(renamed, {"mask_token": "<mask>"}), "<mask>")):
+        [row] = AugmentedTexts(config, 1, RowEncoder(own, 8), ["a b c"])(0)
+        assert row.ids.tolist() == [own.backend.token_to_id(name)]
+    without = Tokenizer(json.loads(json.dumps(spec).replace("[MASK]", "[HIDE]")), {})
+    with pytest.raises(UserError, match=r"data.augment.mask_token="):
+        AugmentedTexts(config, 1, RowEncoder(without, 8), ["a b c"])
+    config = AugmentConfig(probability=1.0, mask=1.0, mask_token="b")
+    assert AugmentedTexts(config, 1, RowEncoder(without, 8), ["a a"])(0)[0].ids.tolist() == without.encode("b")
+
+
+@pytest.mark.parametrize("name", ["synonyms", "paraphrases"])
+def test_files_that_no_row_has_to_do_with_are_refused(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "table.tsv"
+    path.write_text("a\tb\n")
+    config = AugmentConfig(replace=0.5, paraphrase=0.5, **{name: str(path)})
+    encoder = RowEncoder(wordpiece(), 8)
+    with caplog.at_level(logging.INFO, "bigtrain"):
+        AugmentedTexts(config, 1, encoder, ["c", "c", " a", "d"], ["a", "c", "b", "d"])
+    assert f"2 of 4 rows have {name}" in caplog.text
+    with pytest.raises(UserError, match="none for any of the 2 training rows"):
+        AugmentedTexts(config, 1, encoder, ["c", "d"])
