@@ -10,6 +10,7 @@ from bigtrain.errors import UserError
 _BOM = "\ufeff"
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), *((mark, "utf-16") for mark in _UTF16))
+_CONTROLS = bytes({*range(32), 127} - set(b"\t\n\v\f\r\x1b"))  # that text has no use for
 _EVIDENCE = 1 << 14  # bytes that an encoding is told by
 _COMMON = (  # encodings that text is found in, roughly in the order of how much
     *("cp1252", "gb18030", "cp932", "cp1251", "big5", "cp949", "euc_jp", "cp1250", "koi8_r", "cp1254", "cp1253"),
@@ -69,7 +70,8 @@ class Decoder:
 
     With `auto` every line that is UTF-8 stays that; in one that is UTF-8 with a few broken places these are replaced by
     U+FFFD and counted; other lines are taken for the one encoding that charset-normalizer finds most likely, and with
-    them all lines of a block that is mostly such. With a named encoding every byte must make sense in it.
+    them all lines of a block that is mostly such. NUL bytes among text are replaced and counted, too. With a named
+    encoding every byte must make sense in it.
 
     from_start: whether a byte order mark may come first. declared: an encoding that the content names itself.
     """
@@ -83,11 +85,11 @@ class Decoder:
         if self._encoding != "auto":
             return Decoded(decode(content, self._path, self._encoding), self._encoding)
         if self._at_start and (wide := marked(content)):
-            return _replaced(content, wide)
-        if b"\0" in content:
+            return _without_nul(_replaced(content, wide))
+        if _is_binary(content):
             raise _binary(content, self._path)
         try:
-            return self._unmarked(Decoded(content.decode("utf-8")))
+            return self._unmarked(_without_nul(Decoded(content.decode("utf-8"))))
         except UnicodeDecodeError:
             lines = self._by_line(_lines(content))
         other = next((line.encoding for line in lines if line.encoding != "utf-8"), "utf-8")
@@ -118,10 +120,11 @@ class Decoder:
         """Lines of which some are not UTF-8."""
         if self._encoding != "auto":
             return [self._strict(line, number) for number, line in enumerate(lines, first)]
-        readable = iter(self._by_line([line for line in lines if b"\0" not in line]))
+        binary = [_is_binary(line) for line in lines]
+        readable = iter(self._by_line([line for line, is_binary in zip(lines, binary, strict=True) if not is_binary]))
         return [
-            Line(number, _binary(line, f"{self._path}:{number}")) if b"\0" in line else Line(number, *next(readable))
-            for number, line in enumerate(lines, first)
+            Line(number, _binary(line, f"{self._path}:{number}")) if is_binary else Line(number, *next(readable))
+            for number, (line, is_binary) in enumerate(zip(lines, binary, strict=True), first)
         ]
 
     def _strict(self, line: bytes, number: int) -> Line:
@@ -135,10 +138,14 @@ class Decoder:
         foreign = b"".join(line for line, decoded in zip(lines, found, strict=True) if decoded is None)
         own = b"".join(line for line, decoded in zip(lines, found, strict=True) if decoded is not None)
         if foreign and self._foreign is None:
-            self._foreign = detect(foreign)
+            self._foreign = detect(foreign.replace(b"\0", b""))
         mostly_foreign = _n_high(foreign) > _n_high(own)
         return [
-            self._as_foreign(line, decoded) if decoded is None or (mostly_foreign and not line.isascii()) else decoded
+            _without_nul(
+                self._as_foreign(line, decoded)
+                if decoded is None or (mostly_foreign and not line.isascii())
+                else decoded
+            )
             for line, decoded in zip(lines, found, strict=True)
         ]
 
@@ -208,6 +215,18 @@ def _replaced(content: bytes, encoding: str) -> Decoded:
     text = content.decode(encoding, "replace").removeprefix(_BOM)
     count = text.count("\ufffd")
     return Decoded(text, encoding, count - content.decode(encoding, "ignore").count("\ufffd") if count else 0)
+
+
+def _is_binary(content: bytes) -> bool:
+    """Whether a NUL byte is no accident: one of several control bytes that are more than 1 % of all."""
+    return b"\0" in content and len(content) - len(content.translate(None, _CONTROLS)) > max(1, len(content) // 100)
+
+
+def _without_nul(decoded: Decoded) -> Decoded:
+    """With U+FFFD for each NUL."""
+    if n := decoded.text.count("\0"):
+        return Decoded(decoded.text.replace("\0", "\ufffd"), decoded.encoding, decoded.replacements + n)
+    return decoded
 
 
 def _binary(content: bytes, where: str) -> UserError:

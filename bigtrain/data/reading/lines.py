@@ -186,7 +186,7 @@ class _Transcoded:
 
     def __init__(self, stream: Stream, encoding: str, errors: str, path: str) -> None:
         self._stream, self._encoding, self._path = stream, encoding, path
-        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
+        self._decoder, self._replaces = codecs.getincrementaldecoder(encoding)(errors), errors == "replace"
         self._offset = 0
 
     def text(self, size: int) -> str:
@@ -203,6 +203,8 @@ class _Transcoded:
                 ) from None
             if not self._offset:
                 text = text.removeprefix("\ufeff")
+            if self._replaces:
+                text = text.replace("\0", "\ufffd")
             self._offset += len(data)
             if text or not data:
                 return text

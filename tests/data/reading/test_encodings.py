@@ -127,8 +127,31 @@ def test_binary_content_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="binary"):
         documents(path)
     path = tmp_path / "a.jsonl"
-    path.write_bytes(b'{"text": "a"}\n{"text": "\0"}\n{"text": "M\xfcll"}\n')
+    path.write_bytes(b'{"text": "a"}\n{"text": "\0\1"}\n{"text": "M\xfcll"}\n')
     assert [document.text for document in documents(path, on_error=OnError.skip)] == ["a", "Müll"]
+    (tmp_path / "b.txt").write_bytes(b"text before\n" * 1000 + bytes(range(256)) * 200)
+    with pytest.raises(UserError, match="binary"):
+        documents(tmp_path / "b.txt")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252", "utf-16"])
+@pytest.mark.parametrize("name", ["a.txt", "a.html", "a.jsonl", "a.csv"])
+def test_a_nul_among_text_is_replaced_and_counted(name: str, encoding: str, tmp_path: Path) -> None:
+    content = "Käse und Brot für alle, und über\0 alles.\n"
+    if name == "a.html":
+        more = "And more. " * 40
+        page = (
+            f"<html><head><meta charset={encoding}></head><body><article><p>{content}{more}</p></article></body></html>"
+        )
+    else:
+        page = {"a.txt": content, "a.jsonl": f'{{"text": "{content.strip()}"}}', "a.csv": f'text\n"{content}"\n'}[name]
+    (tmp_path / name).write_bytes(page.encode(encoding))
+    (document,) = documents(tmp_path / name)
+    assert "über\ufffd alles." in document.text
+    assert document.replacements == 1
+    if encoding != "utf-16":
+        with pytest.raises(UserError, match="NUL byte"):
+            documents(tmp_path / name, encoding=encoding)
 
 
 def test_without_the_package_the_encoding_must_be_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,7 +272,7 @@ def test_a_csv_file_is_cut_between_records_whatever_its_quotes_are(broken: bool,
         ("a.csv", 'text,label\n"a"b,1\n', ["a.csv:2", "RFC 4180"]),
         ("a.csv", 'text,label\na,1\n"never closed,1\n\n', ["a.csv:3", "RFC 4180"]),
         ("a.csv", "text,text,label\na,b,1\n", ["a.csv:1", "'text' twice"]),
-        ("a.tsv", "text\tlabel\n\0\t1\n", ["a.tsv:2", "binary"]),
+        ("a.tsv", "text\tlabel\n\0\0\t1\n", ["a.tsv:2", "binary"]),
     ],
 )
 def test_tables_that_are_wrong(name: str, content: str, words: list[str], tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_reading_streams(tmp_path: Path) -> None:
         ("a.json", b" [ ] ", ["no text in", "a.json"]),
         ("a.jsonl", b'\n{"text": ""}\n', ["no text in", "a.jsonl"]),
         ("a.html", b"", ["no text in", "a.html"]),
-        ("a.txt", b"abc\0def", ["a.txt", "binary", "byte offset 3"]),
+        ("a.txt", b"abc\0\0\0def", ["a.txt", "binary", "byte offset 3"]),
         ("a.jsonl", b'{"text": "a"}\n{"text": "b"\n', ["a.jsonl:2", "not JSON"]),
         ("a.jsonl", b'{"text": ' + b"9" * 9999 + b"}", ["a.jsonl:1", "not JSON"]),
         ("a.jsonl", b"[" * 100_000, ["a.jsonl:1", "not JSON"]),
