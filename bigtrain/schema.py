@@ -34,7 +34,7 @@ from bigtrain.evaluation.schema import EvalsConfig
 from bigtrain.models.adapter_schema import DoraConfig, LoraConfig, NoAdapterConfig
 from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.recurrent_schema import RecurrentConfig
-from bigtrain.models.schema import DecoderConfig, StartConfig
+from bigtrain.models.schema import DecoderConfig, InheritedConfig, StartedConfig
 from bigtrain.objectives.schema import (
     CausalConfig,
     ClassifyConfig,
@@ -63,7 +63,12 @@ from bigtrain.training.schema import (
 
 # Nodes whose dataclass is chosen by the node's own `name:`. Adding a class here, or an entry point, adds a choice.
 CHOICES: dict[str, dict[str, type]] = {
-    "model": {"decoder": DecoderConfig, "encoder": EncoderConfig, "recurrent": RecurrentConfig},
+    "model": {
+        "decoder": DecoderConfig,
+        "encoder": EncoderConfig,
+        "recurrent": RecurrentConfig,
+        "inherited": InheritedConfig,
+    },
     "tokenizer": {
         "auto": AutoTokenizerConfig,
         "bpe": BPEConfig,
@@ -152,7 +157,7 @@ class PretrainConfig:
 class FinetuneConfig:
     """`bigtrain finetune`: a checkpoint and task data -> a task model."""
 
-    model: StartConfig = option(StartConfig, "what may change in the model")
+    model: StartedConfig = option(StartedConfig, "what may change in the model")
     adapter: Any = option(REQUIRED, "what is trained instead of the weights")
     data: FinetuneDataConfig = option(FinetuneDataConfig, "text or labelled rows")
     objective: Any = option(REQUIRED, "what is learned")

@@ -10,6 +10,7 @@ from bigtrain.commands import train
 from bigtrain.commands.tasks.base import named_fields, refuse_raw_settings, refuse_unread
 from bigtrain.commands.train import show
 from bigtrain.config import Loaded
+from bigtrain.errors import UserError
 from bigtrain.models.adapter_schema import LoraConfig
 from bigtrain.schema import FinetuneConfig
 
@@ -43,6 +44,13 @@ def _adapt(task: Task, config: FinetuneConfig, adapter: LoraConfig, folder: Path
     from bigtrain.models.adapter_folder import digest, is_adapter, read_adapter
     from bigtrain.models.adapters import Adapter, adapt
 
+    start = config.model
+    if start.rope_scaling.kind or any((start.max_seq_len, start.rope_theta, start.sliding_window is not None)):
+        raise UserError(
+            f"adapter={config.adapter.name} with other positions than its base",
+            "an adapter goes on a base as its config.json describes it",
+            "leave all of model. but dropout out, or train the whole model with adapter=none",
+        )
     base = read_adapter(folder).base if is_adapter(folder) else folder
     whole = trained_whole(base, task.model, moved=config.model.resize_vocab, folder=folder)
     adapt(task.model, Adapter(adapter, base, digest(base), whole))
@@ -62,7 +70,7 @@ def continued_text(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     refuse_unread(loaded, ["data.train", "data.validation"], given, f"{given} reads text", "data.files= or data.path=")
     refuse_unread(loaded, named_fields(loaded, RowsConfig, TrainFormsConfig), given, f"{given} reads text, not rows")
     task = {"causal": causal_task, "masked": masked_task}[config.objective.name]
-    return continued_task(config, AutoTokenizerConfig(), placement, folder, task)
+    return continued_task(config, config.model, AutoTokenizerConfig(), placement, folder, task)
 
 
 def _tasks() -> dict[str, Callable[[Loaded, Placement, Path], Task]]:

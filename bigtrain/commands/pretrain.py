@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain.commands import train
 from bigtrain.commands.tasks.base import refuse_raw_settings
 from bigtrain.commands.train import show
-from bigtrain.config import Loaded
+from bigtrain.config import Loaded, continued
 from bigtrain.data.schema import AutoTokenizerConfig, TokenizerConfig, WordPieceConfig
 from bigtrain.errors import UserError
+from bigtrain.models.schema import InheritedConfig, StartedConfig
 from bigtrain.schema import PretrainConfig
 
 if TYPE_CHECKING:
@@ -19,10 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = ["run", "show"]
 
+_MAY_CHANGE = [field.name for field in dataclasses.fields(StartedConfig)]
+
 
 def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
     """Train, and return the content of result.json (with `dry_run`: what training would take)."""
-    return train.run(loaded, build, dry_run=dry_run)
+    return train.run(_inherited(loaded), build, dry_run=dry_run)
 
 
 def build(loaded: Loaded, placement: Placement, begun: Path | None) -> Task:
@@ -40,6 +44,9 @@ def build(loaded: Loaded, placement: Placement, begun: Path | None) -> Task:
         raise UserError(f"objective={config.objective.name}", rule, "use bigtrain finetune")
     task = tasks[config.objective.name]
     if not config.init_from:
+        if isinstance(config.model, InheritedConfig):
+            rule = "it is the model that a run starts from"
+            raise UserError("model.name=inherited without init_from=", rule, "give init_from=, or another model=")
         if config.model.resize_vocab:
             raise UserError(
                 "model.resize_vocab=true without init_from=",
@@ -49,13 +56,26 @@ def build(loaded: Loaded, placement: Placement, begun: Path | None) -> Task:
         tokenizer = tokenizer_config(config)
         data = placement.lead_first(lambda: prepared_sets(config.data, tokenizer))
         return task(config, on_meta(resolved(config.model, data.tokenizer())), data, init_from=None)
-    if named := sorted(key for key in loaded.touched - {"model.resize_vocab"} if key.startswith("model.")):
+    start = config.model
+    if not isinstance(start, StartedConfig):  # of a run that began when `model` still was a shape, which nothing read
+        start = StartedConfig(resize_vocab=start.resize_vocab)
+    folder = begun or resolve(Path(config.init_from))
+    return continued_task(config, start, config.tokenizer, placement, folder, task)
+
+
+def _inherited(loaded: Loaded) -> Loaded:
+    """With init_from `model` is what changes in that model. Raises UserError for keys that would change its tensors."""
+    if not loaded.plain["init_from"]:
+        return loaded
+    named = sorted(key.split(".")[1] for key in loaded.touched if key.startswith("model."))
+    if wrong := [name for name in named if name not in _MAY_CHANGE]:
+        free = ", ".join(f"model.{name}" for name in _MAY_CHANGE)
         raise UserError(
-            f"{named[0]} together with init_from={config.init_from}",
-            "a model that starts from another has its shape",
-            "leave model= and its keys out (but for model.resize_vocab), or init_from=",
+            f"model.{wrong[0]} together with init_from={loaded.plain['init_from']}",
+            f"a model that starts from another has its tensors: what may change is {free}",
+            f"leave model.{wrong[0]} out, or init_from=",
         )
-    return continued_task(config, config.tokenizer, placement, begun or resolve(Path(config.init_from)), task)
+    return continued({**loaded.plain, "model": {"name": InheritedConfig.name}}, loaded)
 
 
 def tokenizer_config(config: PretrainConfig) -> TokenizerConfig:

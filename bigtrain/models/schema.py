@@ -87,6 +87,40 @@ class StartConfig:
     )
 
 
+@dataclass
+class StartedScalingConfig(RopeScalingConfig):
+    """The same for a model that starts from another."""
+
+    kind: Scaling | None = option(  # type: ignore[assignment]
+        None, "none, linear, llama3 or yarn; null: as in the model it starts from"
+    )
+    original_seq_len: int | None = option(
+        None, "llama3, yarn: longest sequence before; null: that of init_from", at_least=1, at_most=1 << 28
+    )
+
+
+@dataclass
+class StartedConfig(StartConfig):
+    """What may change in a model that starts from another: nothing that is a tensor. Null: as it is there."""
+
+    max_seq_len: int | None = option(
+        None, "longest sequence, where positions are not learned; null: as it is", at_least=1, at_most=1 << 28
+    )
+    rope_theta: float | None = option(None, "base of the rotary frequencies; null: as it is", above=0)
+    rope_scaling: StartedScalingConfig = option(StartedScalingConfig, "rotary frequencies for longer texts")
+    sliding_window: int | None = option(
+        None, "mistral: a token sees this many; 0: all before it; null: as it is", at_least=0, at_most=1 << 28
+    )
+    dropout: float | None = option(None, "of embeddings and residual branches; null: as it is", at_least=0, below=1)
+
+
+@dataclass
+class InheritedConfig(StartedConfig):
+    """The model of init_from: what `model` is in a run of pretrain that starts from one."""
+
+    name: str = option("inherited", "the family")
+
+
 def padded(vocab_size: int) -> int:
     """Rows of an embedding for a tokenizer of `vocab_size` entries: a multiple of 64 is multiplied faster."""
     return -(-vocab_size // 64) * 64

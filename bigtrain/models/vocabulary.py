@@ -22,11 +22,6 @@ def resized(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
     return dataclasses.replace(config, vocab_size=padded(tokenizer.vocab_size))
 
 
-def starting_shape(config: ModelConfig, tokenizer: Tokenizer, *, resize: bool) -> ModelConfig:
-    """The shape of a model that starts from one of this shape; `resize`: with this tokenizer instead of its own."""
-    return resized(config, tokenizer) if resize else config
-
-
 @dataclass(frozen=True)
 class Moved:
     """Where the rows of a new embedding (V, D) come from."""

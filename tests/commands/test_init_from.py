@@ -13,9 +13,12 @@ from harness import TINY, bits, newest, run_verb, text
 from safetensors.torch import load_file
 
 from bigtrain.commands import record
+from bigtrain.data.schema import BytesConfig
 from bigtrain.errors import UserError
 from bigtrain.models import auto_tokenizer
-from bigtrain.tokenizer import Tokenizer
+from bigtrain.models.schema import Architecture, DecoderConfig, Scaling, StartedConfig, StartedScalingConfig
+from bigtrain.models.starting import starting_shape
+from bigtrain.tokenizer import Tokenizer, train
 from bigtrain.training.checkpoint import verify
 
 STEPS = [line for line in TINY if not line.startswith("model.")] + ["train.max_steps=4", "train.save_every_steps=2"]
@@ -75,6 +78,70 @@ def test_the_vocabulary_follows_the_set(verb: str, base: Path, bpe_set: Path, tm
     (tmp_path / "run" / "result.json").unlink()
     run_verb(verb, lines)
     assert bits(tmp_path / "run") == first
+
+
+def test_rotary_positions_may_change_and_the_run_goes_on(base: Path, prepared_set: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    lines = [*STEPS, f"data.path={prepared_set}", f"run.dir={run}", f"init_from={base}"]
+    lines = [line for line in lines if "seq_len" not in line]
+    longer = ["model.rope_scaling.kind=yarn", "model.rope_scaling.factor=4", "model.max_seq_len=128"]
+    changed = [*longer, "model.dropout=0.1", "train.seq_len=64"]
+    run_verb("pretrain", [*lines, *changed, "train.max_steps=2", "schedule=constant"])
+    found = config_of(run)
+    assert found["rope_scaling"]["rope_type"] == "yarn"
+    assert found["rope_scaling"]["original_max_position_embeddings"] == 32
+    assert (found["max_position_embeddings"], found["dropout"]) == (128, 0.1)
+    run_verb("pretrain", [*lines, *changed, "schedule=constant"])  # the same again, from its checkpoint
+    assert newest(run).name == "step-00000004"
+    assert config_of(run) == found
+    run_verb(
+        "finetune", ["objective=causal", *lines, *longer[:2], "model.rope_theta=5e5", f"run.dir={tmp_path / 'other'}"]
+    )
+    found = config_of(tmp_path / "other")
+    assert (found["rope_theta"], found["max_position_embeddings"]) == (5e5, 32)
+    assert found["rope_scaling"]["factor"] == 4
+
+
+def test_inherited_dropout_is_said(
+    base: Path, prepared_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(model_of(base), tmp_path / "model")
+    told = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps({**told, "dropout": 0.25}))
+    lines = [*STEPS, f"data.path={prepared_set}", f"init_from={tmp_path / 'model'}"]
+    caplog.set_level("INFO")
+    run_verb("pretrain", [*lines, f"run.dir={tmp_path / 'as it is'}"])
+    assert "dropout is 0.25, as in the model it starts from" in caplog.text
+    run_verb("finetune", ["objective=causal", *lines, f"run.dir={tmp_path / 'none'}", "model.dropout=0"])
+    assert (config_of(tmp_path / "as it is")["dropout"], config_of(tmp_path / "none")["dropout"]) == (0.25, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "start", "words"),
+    [
+        ({"architecture": Architecture.gpt2}, {"max_seq_len": 64}, "positions are learned"),
+        ({"architecture": Architecture.gpt2}, {"rope_theta": 1e6}, "no rotary positions"),
+        ({"architecture": Architecture.llama}, {"sliding_window": 8}, "only Mistral"),
+        ({"n_layers": 3}, {"rope_scaling": StartedScalingConfig(kind=Scaling.yarn, factor=2.0)}, ""),
+    ],
+)
+def test_what_a_shape_does_not_have_cannot_change(fields: dict[str, Any], start: dict[str, Any], words: str) -> None:
+    shape = DecoderConfig(**{"dim": 16, "n_layers": 1, "n_heads": 2, "max_seq_len": 32} | fields).resolved(257)
+    if not words:
+        changed = starting_shape(shape, train(BytesConfig(), []), StartedConfig(**start))
+        assert starting_shape(changed, train(BytesConfig(), []), StartedConfig(**start)) == changed != shape
+        return
+    with pytest.raises(UserError, match=words):
+        starting_shape(shape, train(BytesConfig(), []), StartedConfig(**start))
+
+
+def test_tensors_may_not_change(base: Path, prepared_set: Path, tmp_path: Path) -> None:
+    lines = [f"init_from={base}", f"data.path={prepared_set}", f"run.dir={tmp_path / 'run'}", "device=cpu"]
+    lines = [*lines, "train.max_steps=1"]
+    with pytest.raises(UserError, match=r"model\.dim together with init_from"):
+        run_verb("pretrain", [*lines, "model.dim=64"])
+    with pytest.raises(UserError, match="adapter=lora with other positions than its base"):
+        run_verb("finetune", ["objective=causal", "adapter=lora", *lines, "model.max_seq_len=64"])
 
 
 def test_raw_text_keeps_the_checkpoint_s_tokenizer(base: Path, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def row_length(train: TrainConfig, model: Model) -> int:
         raise UserError(
             f"train.seq_len={train.seq_len} with model.max_seq_len={longest}",
             "a row cannot be longer than the model is made for",
-            f"choose train.seq_len={longest} or less, or a larger model.max_seq_len for a new model",
+            f"choose train.seq_len={longest} or less, or a larger model.max_seq_len where positions are not learned",
         )
     return train.seq_len or longest
 

@@ -16,7 +16,7 @@ from bigtrain.models.base import Model
 from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, read_folder
-from bigtrain.models.vocabulary import starting_shape
+from bigtrain.models.starting import starting_shape
 from bigtrain.tokenizer import Tokenizer
 from bigtrain.tokenizer.chat import with_template
 
@@ -45,7 +45,7 @@ def chatting(loaded: Loaded, folder: Path) -> Chatting:
     tokenizer = with_template(own, config.objective.template, grow=config.model.resize_vocab)
     ending = Chat(tokenizer, str(folder)).end_of_answer()
     tokenizer = Tokenizer(tokenizer.spec, {**tokenizer.config, "eos_token": ending})  # where `generate` stops
-    model = on_meta(starting_shape(source.config, tokenizer, resize=config.model.resize_vocab))
+    model = on_meta(starting_shape(source.config, tokenizer, config.model))
     check_vocabulary(model, tokenizer)
     check_samples(config.train.sample_prompts, tokenizer, model.config.max_seq_len)
     return Chatting(model, tokenizer, Chat(tokenizer, str(folder)), row_length(config.train, model))

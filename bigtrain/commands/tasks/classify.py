@@ -19,7 +19,7 @@ from bigtrain.metrics.multi_label import DEFAULT_THRESHOLD
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, read_folder
 from bigtrain.models.output import Output, OutputKind
-from bigtrain.models.vocabulary import starting_shape
+from bigtrain.models.starting import starting_shape
 from bigtrain.objectives.classify import Classify, MultiLabel, balanced_positives, balanced_weights
 from bigtrain.objectives.schema import ClassWeights
 
@@ -49,7 +49,7 @@ def classify_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     found = [number(part, given, labels) if part else None for part, given in zip(parts, names, strict=True)]
     training, checked = found
     assert training is not None
-    shape = starting_shape(source.config, tokenizer, resize=config.model.resize_vocab)
+    shape = starting_shape(source.config, tokenizer, config.model)
     thresholds = source.output.thresholds if source.output.kind is kind else ()
     model = on_meta(shape, Output(kind, labels, thresholds))
     objective = (_multi_label if several else _single)(config, model, training, checked)

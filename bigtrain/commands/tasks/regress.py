@@ -15,7 +15,7 @@ from bigtrain.data.tasks.labels import label_scores
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, read_folder
 from bigtrain.models.output import Output, OutputKind
-from bigtrain.models.vocabulary import starting_shape
+from bigtrain.models.starting import starting_shape
 from bigtrain.objectives.regress import Regress
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def regress_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     training, checked = parts
     targets = label_scores(training, config.data.label_field)
     wanted = label_scores(checked, config.data.label_field) if checked else None
-    shape = starting_shape(source.config, tokenizer, resize=config.model.resize_vocab)
+    shape = starting_shape(source.config, tokenizer, config.model)
     model = on_meta(shape, Output(OutputKind.score))
     objective = Regress(varied=wanted is not None and bool(np.ptp(wanted) > 0))
     sections = Scores([checked] if checked else []).sections

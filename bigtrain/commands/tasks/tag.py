@@ -30,7 +30,7 @@ from bigtrain.log import log
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, read_folder
 from bigtrain.models.output import Output, OutputKind
-from bigtrain.models.vocabulary import starting_shape
+from bigtrain.models.starting import starting_shape
 from bigtrain.objectives.tag import Tag
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def tag_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     seen = training if config.data.validation else [*training, *checked]
     found = tuple(sorted({tag for sentence in seen for tag in sentence.tags}))
     labels = head_labels(config, source, OutputKind.tags, found)
-    shape = starting_shape(source.config, tokenizer, resize=config.model.resize_vocab)
+    shape = starting_shape(source.config, tokenizer, config.model)
     model = on_meta(shape, Output(OutputKind.tags, labels))
     seq_len = row_length(config.train, model)
     n_rows = batch_rows(config.train, seq_len)

@@ -30,7 +30,7 @@ from bigtrain.evaluation.evaluator import Batches, Part
 from bigtrain.evaluation.windows import Windows
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, read_folder
-from bigtrain.models.vocabulary import starting_shape
+from bigtrain.models.starting import starting_shape
 from bigtrain.objectives.causal import Causal
 
 if TYPE_CHECKING:
@@ -55,13 +55,19 @@ def prepared_sets(data: DataConfig, config: TokenizerConfig, tokenizer: Tokenize
 
 
 def continued_task(
-    config: Any, tokenizer_config: TokenizerConfig, placement: Placement, folder: Path, task: TextTask
+    config: Any,
+    start: StartConfig,
+    tokenizer_config: TokenizerConfig,
+    placement: Placement,
+    folder: Path,
+    task: TextTask,
 ) -> Task:
     """The model of a folder on text in its own tokens, or with `model.resize_vocab` in those of the data.
 
     folder: `init_from`, or the checkpoint that a run continues from, which has the data's tokens already.
+    start: what changes in the model.
     """
-    resize, auto = config.model.resize_vocab, isinstance(tokenizer_config, AutoTokenizerConfig)
+    resize, auto = start.resize_vocab, isinstance(tokenizer_config, AutoTokenizerConfig)
     if not (auto or resize):
         raise UserError(
             f"tokenizer={tokenizer_config.name} with init_from={config.init_from}",
@@ -71,7 +77,7 @@ def continued_task(
     source, own = read_folder(folder, resize_vocab=resize)
     other = resize and bool(config.data.path or config.data.sets or not auto)
     data = placement.lead_first(lambda: prepared_sets(config.data, tokenizer_config, None if other else own))
-    shape = starting_shape(source.config, data.tokenizer(), resize=resize)
+    shape = starting_shape(source.config, data.tokenizer(), start)
     if not source.output.language:
         raise UserError(
             f"objective={config.objective.name} with init_from={config.init_from}, {source.output}",
