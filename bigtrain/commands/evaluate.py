@@ -84,7 +84,8 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
             asked = [f"evals.{name}=true" for name in ("answers", "pairs") if getattr(config.evals, name)]
             refuse_unread(loaded, [key], (asked or [f"checkpoint= of {source.output}"])[0], rule)
     measurement = measure(loaded, source, tokenizer, placement)
-    bounds = gates.parse(config.gates, measurement.objective.metric_names)
+    labels = source.output.labels if measurement.tables else ()
+    bounds = gates.parse(config.gates, measurement.objective.metric_names, labels)
     if dry_run:
         return _needs(source, measurement)
     if measurement.before:
@@ -106,6 +107,9 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
         )
     result: dict[str, Any] = {**metrics, **measurement.size, "seconds": round(time.perf_counter() - began, 3)}
     result |= {"checkpoint": str(source.folder), "device": str(placement.device)}
+    if measurement.tables:
+        result |= measurement.tables(sums)
+        metrics |= gates.scores_of_labels(result["per_class"])
     if bounds:
         result["missed"] = [missed for bound in bounds if (missed := bound.missed(metrics))]
     if config.output and placement.leads:
@@ -114,11 +118,14 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
 
 
 def show(result: dict[str, Any]) -> None:
-    """Print a result for people."""
-    width = max(map(len, result))
+    """Print a result for people: of each label what is known of it, in a line."""
+    labels = result.get("per_class", {})
+    width = max(map(len, [*result, *labels]))
     for name, value in result.items():
-        if name != "missed":
+        if name != "missed" and not isinstance(value, dict):
             print(f"{name:<{width}}  {f'{value:.6g}' if isinstance(value, float) else value}")
+    for label, scores in labels.items():
+        print(f"{label:<{width}}  " + "  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
 
 
 def verdict(result: dict[str, Any]) -> None:

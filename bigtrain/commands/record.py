@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 SHOWN = "validation.html"  # in the best checkpoint: what the report shows of its evaluation
+TABLES = "validation.json"  # and what result.json says of its labels
 MERGED = "merged"  # in the run folder: a model that opens without its adapter
 _ASKED_AFTER_SECONDS = 60  # asking transformers takes some; a shorter run is not worth them
 
@@ -151,6 +152,8 @@ class Saver:
         best = state.best_step == state.step == state.evaluated_step
         if best and task.sections and isinstance(task.objective, Remembered) and task.objective.sums:
             storage.write_text(checkpoint / SHOWN, "\n".join(task.sections(task.objective.sums)))
+            if task.tables:
+                storage.write_json(checkpoint / TABLES, task.tables(task.objective.sums))
 
     def write_merged(self) -> None:
         """The best checkpoint of the run, else the latest, with the adapter merged into its base's weights."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain import config as configs
-from bigtrain.commands.record import MERGED, SHOWN, Record, Saver, continued, is_complete, merges, take_folder
+from bigtrain.commands.record import MERGED, SHOWN, TABLES, Record, Saver, continued, is_complete, merges, take_folder
 from bigtrain.commands.tasks.base import (
     Build,
     Task,
@@ -92,7 +92,8 @@ def show(result: dict[str, Any]) -> None:
         if isinstance(value, list):  # of examples, one below the other
             print(name, *(f"  {key:<{width - 2}}  {text}" for one in value for key, text in one.items()), sep="\n")
             continue
-        print(f"{name:<{width}}  {f'{value:.6g}' if isinstance(value, float) else value}")
+        if not isinstance(value, dict):  # of labels: for programs
+            print(f"{name:<{width}}  {f'{value:.6g}' if isinstance(value, float) else value}")
 
 
 def _train(
@@ -254,7 +255,7 @@ def _samples(model: Model, task: Task, config: Any, placement: Placement) -> lis
         return []
     from bigtrain.generation.generate import generate
 
-    prompts = [task.tokenizer.encode(prompt) for prompt in config.train.sample_prompts]
+    prompts = [task.tokenizer.encode_prompt(prompt) for prompt in config.train.sample_prompts]
     model.eval()
     with placement.autocast():
         completions = generate(
@@ -276,6 +277,7 @@ def _result(state: State, parameters: dict[str, int], epochs: dict[str, float], 
     return {
         **named(state.last_metrics, ""),
         **named(state.best_metrics, "best_"),
+        **({f"best_{name}": table for name, table in _read(best / TABLES).items()} if best else {}),
         "step": state.step,
         "tokens": state.tokens,
         **epochs,
@@ -288,6 +290,10 @@ def _result(state: State, parameters: dict[str, int], epochs: dict[str, float], 
         "best_checkpoint": str(best / "model") if best else None,
         **({"merged": str(path / MERGED)} if (path / MERGED).is_dir() else {}),
     }
+
+
+def _read(tables: Path) -> dict[str, Any]:
+    return dict(json.loads(tables.read_text(encoding="utf-8"))) if tables.is_file() else {}
 
 
 def _report(path: Path, loaded: configs.Loaded, result: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bigtrain.errors import UserError
@@ -44,14 +44,27 @@ class Gate:
         return f"{self.metric} {self.sign} {self.bound:g}: it is {'not known' if value is None else f'{value:.6g}'}"
 
 
-def parse(gates: Mapping[str, str], metric_names: tuple[str, ...]) -> list[Gate]:
-    """The gates of a config. Raises UserError for a malformed one, and for a metric that is not measured."""
+_OF_LABELS = ("precision", "recall", "f1")
+
+
+def parse(gates: Mapping[str, str], metric_names: tuple[str, ...], labels: Sequence[str] = ()) -> list[Gate]:
+    """The gates of a config. Raises UserError for a malformed one, and for a metric that is not measured.
+
+    labels: those of which each has a precision, a recall and an F1.
+    """
+    of_labels = {f"{name}_{label}" for name in _OF_LABELS for label in labels}
     parsed = [Gate.parse(metric, text) for metric, text in gates.items()]
     for gate in parsed:
-        if gate.metric not in metric_names:
+        if gate.metric not in metric_names and gate.metric not in of_labels:
+            more = [f"{name}_LABEL" for name in _OF_LABELS if labels]
             raise UserError(
                 f"gates.{gate.metric}",
-                f"the metrics of this checkpoint are: {', '.join(metric_names)}",
+                f"the metrics of this checkpoint are: {', '.join([*metric_names, *more])}",
                 "name one of these",
             )
     return parsed
+
+
+def scores_of_labels(per_class: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """precision_LABEL, recall_LABEL and f1_LABEL, as gates call them."""
+    return {f"{name}_{label}": scores[name] for label, scores in per_class.items() for name in _OF_LABELS}

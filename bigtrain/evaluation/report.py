@@ -76,7 +76,7 @@ def write_report(
         section("Curves", _curves(metrics)),
         *sections,
         section("Samples", _samples(samples)),
-        section("Result", _table(result)),
+        section("Result", _table({key: value for key, value in result.items() if not isinstance(value, dict)})),
         section("Config", f"<pre>{text(config_yaml[:MOST_CONFIG])}</pre>" if config_yaml.strip() else ""),
         section("Environment", _table(environment)),
     ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +70,19 @@ def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
     right, truth, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
     precision, recall, f1 = _precision_recall_f1(right, predicted, truth)
     return {"precision": precision, "recall": recall, "f1": f1, "support": truth}
+
+
+def label_tables(labels: Sequence[str], confusion: np.ndarray) -> dict[str, Any]:
+    """`per_class`: LABEL -> its four numbers; `confusion`: truth -> prediction -> rows, where there are any."""
+    taken: dict[str, dict[str, int]] = {label: {} for label in labels}
+    for truth, prediction in np.argwhere(confusion).tolist():
+        taken[labels[truth]][labels[prediction]] = int(confusion[truth, prediction])
+    return {"per_class": by_label(labels, per_class(confusion)), "confusion": taken}
+
+
+def by_label(labels: Sequence[str], scores: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
+    """Scores of (C,) labels as LABEL -> score -> number."""
+    return {label: {name: value[row].item() for name, value in scores.items()} for row, label in enumerate(labels)}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bigtrain.metrics import ranking
-from bigtrain.metrics.classification import averages
+from bigtrain.metrics.classification import averages, quotient
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -24,6 +24,19 @@ def multi_label(probabilities: np.ndarray, labels: np.ndarray, thresholds: np.nd
         "subset_accuracy": float((truth == predicted).all(1).mean()),
         **averages(right, predicted.sum(0), truth.sum(0)),
         **ranking.macro(probabilities, truth),
+    }
+
+
+def per_label(probabilities: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> dict[str, np.ndarray]:
+    """`threshold`, `precision`, `recall`, `f1` and `support` (rows that have it) of each label: (C,) each."""
+    truth, predicted = np.asarray(labels).astype(bool), probabilities >= thresholds
+    right, n_true, n_predicted = (truth & predicted).sum(0), truth.sum(0), predicted.sum(0)
+    return {
+        "threshold": thresholds,
+        "precision": quotient(right, n_predicted),
+        "recall": quotient(right, n_true),
+        "f1": quotient(2 * right, n_true + n_predicted),
+        "support": n_true,
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -110,7 +111,7 @@ def test_gates_and_output(language_model, text, tmp_path, capsys):
     assert passed["missed"] == []
 
 
-def test_labelled_rows(classifier, tmp_path):
+def test_labelled_rows(classifier, tmp_path, capsys):
     rows = [("a fine text", "good"), ("a poor text", "bad"), ("short", "good"), ("x" * 40, "bad"), ("?", "good")]
     (tmp_path / "a.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows[:2]))
     (tmp_path / "b.jsonl").write_text("".join(json.dumps({"text": t, "label": y}) + "\n" for t, y in rows[2:]))
@@ -126,6 +127,16 @@ def test_labelled_rows(classifier, tmp_path):
     assert result["loss"] == pytest.approx(sum(losses) / 5, rel=1e-5)
     assert result["accuracy"] == right / 5
     assert 0 <= result["macro_f1"] <= 1
+    scores = result["per_class"]
+    assert {label: one["support"] for label, one in scores.items()} == {"bad": 2, "good": 3}
+    assert sum(one["f1"] for one in scores.values()) / 2 == pytest.approx(result["macro_f1"])
+    assert sum(result["confusion"][label].get(label, 0) for label in LABELS) == right
+    evaluate.show(result)
+    assert re.search(r"\ngood +precision .* support 3\n", capsys.readouterr().out)
+    given = [f"checkpoint={classifier}", f"data.files={tmp_path}/a.csv"]
+    assert run(*given, "gates.f1_good=>1", "gates.recall_bad=>=0")["missed"][0].startswith("f1_good > 1")
+    with pytest.raises(UserError, match=r"(?s)gates\.f1_god\b.*f1_LABEL"):
+        run(*given, "gates.f1_god=>1")
 
 
 def test_a_label_that_training_has_not_seen(classifier, tmp_path):

@@ -55,6 +55,10 @@ def again(home: Path, run: str, *more: str) -> dict[str, Any]:
     return run_verb("evaluate", [*given, f"output={home / run / 'measured'}", *more])
 
 
+def measured(home: Path, run: str) -> dict[str, Any]:
+    return dict(json.loads((home / run / "measured" / "metrics.json").read_text()))
+
+
 def predictions(home: Path, run: str) -> list[dict[str, Any]]:
     lines = (home / run / "measured" / "predictions.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
@@ -87,6 +91,8 @@ def test_one_label_with_a_pair(home: Path) -> None:
     report = (home / "one" / "measured" / "report.html").read_text()
     assert "Confusion matrix" in report
     assert "Calibration" in report
+    for name in ("per_class", "confusion"):
+        assert done[f"best_{name}"] == found[name] == measured(home, "one")[name]
     shown = the_same_is_shown(home, "one")
     wrong = ["Wrong with most confidence"] if found["accuracy"] < 1 else []
     assert list(shown) == ["Labels", "Calibration", *wrong]
@@ -130,6 +136,9 @@ def test_several_labels_keep_their_thresholds(home: Path) -> None:
     assert len(output.thresholds) == 4
     found = again(home, "several")
     same(done, found, "macro_f1", "micro_f1", "subset_accuracy", "roc_auc")
+    assert done["best_per_class"].keys() == {"bad", "good", "old", "small"}
+    assert [one["threshold"] for one in found["per_class"].values()] == list(output.thresholds)
+    assert sum(one["f1"] for one in found["per_class"].values()) / 4 == pytest.approx(found["macro_f1"])
     assert list(the_same_is_shown(home, "several")) == ["Labels"]
     transformers = pytest.importorskip("transformers")
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()

@@ -51,6 +51,7 @@ class Task:
     before: Callable[[Path, bool], None] | None = None
     examples: Callable[[], list[tuple[str, str]]] | None = None  # texts before and after, for --dry-run to show
     sections: Callable[[dict[str, NDArray[Any]]], list[str]] | None = None  # of the report, of the sums of validation
+    tables: Callable[[dict[str, NDArray[Any]]], dict[str, Any]] | None = None  # of labels, of the same sums
 
     @property
     def row_tokens(self) -> int:
@@ -68,6 +69,7 @@ class Measurement:
     # Of the sums: what was predicted for each row, and sections of the report.
     predictions: Callable[[dict[str, NDArray[Any]]], Iterator[dict[str, Any]]] | None = None
     sections: Callable[[dict[str, NDArray[Any]]], list[str]] | None = None
+    tables: Callable[[dict[str, NDArray[Any]]], dict[str, Any]] | None = None  # `per_class` and such, by label
     before: Callable[[], None] | None = None  # what is to be known before the first batch
     written: int = 0  # tokens that the model writes at most, each in a pass of its own
 

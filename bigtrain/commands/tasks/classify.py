@@ -54,13 +54,16 @@ def classify_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     model = on_meta(shape, Output(kind, labels, thresholds))
     objective = (_multi_label if several else _single)(config, model, training, checked)
 
-    def sections(sums: Sums) -> list[str]:
+    def report() -> OneLabel | SeveralLabels:
         files = [parts[1]] if parts[1] else []
-        if not several:
-            return OneLabel(labels, files).sections(sums)
-        return SeveralLabels(labels, np.array(model.output.thresholds), files).sections(sums)
+        return SeveralLabels(labels, np.array(model.output.thresholds), files) if several else OneLabel(labels, files)
 
-    return labelled_task(loaded, placement, folder, tokenizer, model, objective, parts, (training, checked), sections)
+    def sections(sums: Sums) -> list[str]:
+        return report().sections(sums)
+
+    task = labelled_task(loaded, placement, folder, tokenizer, model, objective, parts, (training, checked), sections)
+    task.tables = lambda sums: report().tables(sums)
+    return task
 
 
 def _several(config: FinetuneConfig, source: ModelFolder, rows: Rows) -> bool:
@@ -116,4 +119,4 @@ def classify_measurement(
         objective: Classify | MultiLabel = MultiLabel(thresholds, every_label=_mixed(found))
     else:
         report, objective = OneLabel(labels, files), Classify(every_label=len(np.unique(found)) == len(labels))
-    return Measurement(objective, measured.batches, measured.size, report.predictions, report.sections)
+    return Measurement(objective, measured.batches, measured.size, report.predictions, report.sections, report.tables)

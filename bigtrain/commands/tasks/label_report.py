@@ -15,7 +15,8 @@ from bigtrain.evaluation.task_report import (
     labels_section,
     wrong_rows_section,
 )
-from bigtrain.metrics.classification import confusion_matrix, quotient
+from bigtrain.metrics.classification import by_label, confusion_matrix, label_tables
+from bigtrain.metrics.multi_label import per_label
 from bigtrain.objectives.classify import probabilities, sigmoid
 
 if TYPE_CHECKING:
@@ -58,6 +59,11 @@ class OneLabel(_Report):
                 "confidence": round(float(found[row, predicted]), 6),
             }
 
+    def tables(self, sums: Sums) -> dict[str, Any]:
+        """What the report shows of the labels, as data."""
+        found, truth = probabilities(sums), sums["labels"].astype(np.int64)
+        return label_tables(self.labels, confusion_matrix(truth, found.argmax(1), len(self.labels)))
+
     def sections(self, sums: Sums) -> list[str]:
         """Labels, calibration, and what is wrong with most confidence."""
         found, truth = probabilities(sums), sums["labels"].astype(np.int64)
@@ -87,20 +93,17 @@ class SeveralLabels(_Report):
                 "probabilities": {label: round(probability, 6) for label, probability in named},
             }
 
+    def tables(self, sums: Sums) -> dict[str, Any]:
+        """What the report shows of the labels, as data."""
+        scores = per_label(sigmoid(sums["logits"]), sums["labels"] > 0, self.thresholds)
+        return {"per_class": by_label(self.labels, scores)}
+
     def sections(self, sums: Sums) -> list[str]:
         """Threshold, precision, recall and F1 of each label."""
-        truth, predicted = sums["labels"] > 0, sigmoid(sums["logits"]) >= self.thresholds
-        right, n_true, n_predicted = (truth & predicted).sum(0), truth.sum(0), predicted.sum(0)
-        scores = (
-            self.thresholds,
-            quotient(right, n_predicted),
-            quotient(right, n_true),
-            quotient(2 * right, n_true + n_predicted),
-        )
-        rows = [
-            (label, *(Number(f"{score[place]:.3f}") for score in scores), int(n_true[place]))
-            for place, label in enumerate(self.labels)
-        ]
+        rows = []
+        for label, scores in self.tables(sums)["per_class"].items():
+            n_rows = scores.pop("support")
+            rows.append((label, *(Number(f"{score:.3f}") for score in scores.values()), n_rows))
         return [section("Labels", table(("label", "threshold", "precision", "recall", "F1", "rows"), rows))]
 
     def _names(self, flags: NDArray[np.bool_]) -> list[str]:
