@@ -107,7 +107,7 @@ def _encoded(
             asked = [{"role": "user", "content": text}] if messages is None else messages
             text, ids = "", chat.encode(asked, where)
         else:
-            text, ids = str(text), tokenizer.encode(str(text))
+            text, ids = str(text), tokenizer.encode_prompt(str(text))
         with _naming(row):
             check_prompt(model, ids)
         prompts.append((text, ids))

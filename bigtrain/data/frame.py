@@ -1,4 +1,4 @@
-"""The tokens that an encoder reads besides a text's own, and which tokens of a vocabulary go on with a word."""
+"""The tokens that a model reads besides a text's own, and which tokens of a vocabulary go on with a word."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OWN_WORDS = (  # scripts whose characters are taken for words: there are no bla
 
 @dataclass(frozen=True)
 class Frame:
-    """What an encoder's rows begin and end with: [CLS] and [SEP], <s> and </s>, or nothing."""
+    """What a model's rows begin and end with: [CLS] and [SEP], <s> and </s>, a decoder's bos, or nothing."""
 
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = ()
@@ -60,12 +60,16 @@ class Frame:
         return np.where(inside, np.array(self.after, tokens.dtype)[np.where(inside, place, 0)], texts)
 
     @classmethod
+    def given(cls, tokenizer: Tokenizer) -> Frame:
+        """What the tokenizer itself puts around a text: for a decoder."""
+        before, after = tokenizer.around
+        return cls(tuple(before), tuple(after))
+
+    @classmethod
     def of(cls, tokenizer: Tokenizer) -> Frame:
-        """What the tokenizer itself puts around a text; if nothing, its tokens of these names."""
-        encoding = tokenizer.backend.encode("a", add_special_tokens=True)
-        text = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
-        if text and len(text) < len(encoding.ids):
-            return cls(tuple(encoding.ids[: text[0]]), tuple(encoding.ids[text[-1] + 1 :]))
+        """What the tokenizer itself puts around a text; if nothing, its tokens of these names: for an encoder."""
+        if any(tokenizer.around):
+            return cls.given(tokenizer)
         for names in _AROUND:
             first, last = (tokenizer.backend.token_to_id(name) for name in names)
             if first is not None and last is not None:

@@ -46,6 +46,7 @@ class ShardWriter:
         if loss_between:
             for counts in self.counts.values():
                 counts["learned"] = 0
+        self._begin = np.array(tokenizer.begin_ids, self.dtype)
         self._eos = np.array([end_of_document(tokenizer)], self.dtype)
         self._tokens = {part: _HashedFile(folder / f"{part}.bin") for part in PARTS}
         self._starts = {part: _HashedFile(folder / f"{part}.documents.bin") for part in PARTS}
@@ -54,13 +55,13 @@ class ShardWriter:
         self._flags = {part: {kind: _HashedFile(folder / f"{part}.{kind}.bin") for kind in kinds} for part in PARTS}
 
     def add(self, part: str, texts: Sequence[str]) -> list[int]:
-        """Append documents to a part. Returns the number of tokens of each, its end included."""
+        """Append documents to a part. Returns the number of tokens of each, what begins and ends it included."""
         if not texts:
             return []
         documents = self.tokenizer.encode_documents(texts, threads=self._threads)
-        lengths = np.array([len(ids) + 1 for ids in documents], STARTS)
+        lengths = np.array([len(self._begin) + len(ids) + 1 for ids in documents], STARTS)
         starts = self.counts[part]["tokens"] + np.cumsum(lengths) - lengths
-        pieces = [piece for ids in documents for piece in (ids.astype(self.dtype), self._eos)]
+        pieces = [piece for ids in documents for piece in (self._begin, ids.astype(self.dtype), self._eos)]
         self._starts[part].write(starts)
         self._tokens[part].write(np.concatenate(pieces))
         n_bytes = sum(len(text) if text.isascii() else len(text.encode("utf-8")) for text in texts)
@@ -75,12 +76,13 @@ class ShardWriter:
         return [int(length) for length in lengths]
 
     def _flags_of(self, kind: str, text: str, ids: Ids) -> NDArray[np.bool_]:
-        """Of each token of a document, and of its end."""
+        """Of each token of a document, and of what begins and ends it."""
         begin, inside = self.tokenizer.characters(text, ids)
+        before = np.zeros(len(self._begin), np.bool_)
         if kind == "words":
-            return np.append(continues(text, begin, inside, self._words), False)
+            return np.concatenate([before, continues(text, begin, inside, self._words), [False]])
         learned = learned_characters(text, self._loss_between)
-        return np.append(learned[begin], learned[-1:].any())
+        return np.concatenate([before, learned[begin], [learned[-1:].any()]])
 
     def append(self, folder: Path, counts: Mapping[str, Mapping[str, int]]) -> None:
         """Append all that another writer with the same tokenizer has written into `folder`, and counted."""

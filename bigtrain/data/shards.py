@@ -2,8 +2,9 @@
 
     manifest.json               format, counts, tokenizer, settings, fingerprint; size and sha256 of the other files
     tokenizer.json ...          the tokenizer, as transformers' AutoTokenizer opens it
-    train.bin                   all documents one after the other, each ended by the tokenizer's eos: uint16 where the
-                                vocabulary has at most 65,536 entries, else uint32, little-endian
+    train.bin                   all documents one after the other, each begun by what the tokenizer itself puts before a
+                                text (Llama's bos; most put nothing) and ended by its eos: uint16 where the vocabulary
+                                has at most 65,536 entries, else uint32, little-endian
     train.documents.bin         int64, little-endian: the position of each document's first token
     validation.bin, validation.documents.bin, test.bin, test.documents.bin
     train.words.bin, ...        uint8 for each token, where word boundaries were asked for: 1 for one that continues the

@@ -30,7 +30,7 @@ def following(tokenizer: Tokenizer, prompt: str, prompt_ids: Sequence[int], choi
     Those of the whole text beyond the prompt's, if the prompt's own ids begin it; else a token would lie across the
     border, and the choice is read by itself.
     """
-    whole = tokenizer.encode(prompt + choice)
+    whole = tokenizer.encode_prompt(prompt + choice)
     n = len(prompt_ids)
     return whole[n:] if whole[:n] == list(prompt_ids) and len(whole) > n else tokenizer.encode(choice)
 

@@ -101,6 +101,22 @@ class Tokenizer:
         return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
 
     @functools.cached_property
+    def around(self) -> tuple[list[int], list[int]]:
+        """What the file itself puts before and after a text, as transformers has it; `encode` adds none of it."""
+        encoding = self.backend.encode("a", add_special_tokens=True)
+        text = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+        return (encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]) if text else ([], [])
+
+    @functools.cached_property
+    def begin_ids(self) -> list[int]:
+        """What a decoder reads before a document and before a prompt: bos in Llama's and Mistral's tokenizers.
+
+        Nothing where a text is ended as well: those are encoders', whose rows have a `Frame`.
+        """
+        before, after = self.around
+        return [] if after else before
+
+    @functools.cached_property
     def hash(self) -> str:
         """sha256 of the tokenizer.json in canonical form: equal hashes, equal ids."""
         canonical = json.dumps(self.spec, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -112,6 +128,10 @@ class Tokenizer:
         if not (pieces := self._without_special(text, ids)):
             return ids
         return [id_ for _, piece in pieces for id_ in self.encode(piece)]
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Ids of a text that a decoder goes on with: as a document begins."""
+        return [*self.begin_ids, *self.encode(text)]
 
     def encode_documents(self, texts: Sequence[str], *, threads: int | None = None) -> list[Ids]:
         """Ids of each text, the same as `encode` gives, by the fastest way there is.

@@ -40,6 +40,8 @@ def settings(chosen: Tokenizer | TrainableTokenizerConfig) -> dict[str, Any]:
     """
     if isinstance(chosen, Tokenizer):
         found = {"name": "file", "hash": chosen.hash, "eos_id": chosen.eos_id}
+        if chosen.begin_ids:
+            found["begin_ids"] = chosen.begin_ids
         template = chosen.config.get("chat_template")
     else:
         found = {key: value for key, value in asdict(chosen).items() if value and key not in _OF_THE_SET}

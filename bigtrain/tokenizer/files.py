@@ -69,7 +69,8 @@ def read(path: Path) -> tuple[Spec, dict[str, Any]]:
             spec, known = _from_word_pieces(file, lines, beside)
     if not known:
         return spec, beside
-    return with_tokens(spec, _added_beside(file.parent, beside)), {**known, **beside}
+    spec, config = with_tokens(spec, _added_beside(file.parent, beside)), {**known, **beside}
+    return (_begun(spec, config) if config.get("add_bos_token") else spec), config
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -188,6 +189,20 @@ def _beside(folder: Path) -> dict[str, Any]:
     if template.is_file():
         config["chat_template"] = template.read_text(encoding="utf-8")
     return config
+
+
+def _begun(spec: Spec, config: dict[str, Any]) -> Spec:
+    """With bos before a text, as Llama's tokenizer_config.json asks for; a tokenizer.json says it itself."""
+    token = config.get("bos_token")
+    name = token.get("content") if isinstance(token, dict) else token
+    id_ = next((token["id"] for token in spec["added_tokens"] if token["content"] == name), None)
+    if id_ is None:
+        return spec
+    first = [{"SpecialToken": {"id": name, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    pair = [*first, {"SpecialToken": {"id": name, "type_id": 1}}, {"Sequence": {"id": "B", "type_id": 1}}]
+    special_tokens = {name: {"id": name, "ids": [id_], "tokens": [name]}}
+    template = {"type": "TemplateProcessing", "single": first, "pair": pair, "special_tokens": special_tokens}
+    return {**spec, "post_processor": template}
 
 
 def _added_beside(folder: Path, beside: dict[str, Any]) -> list[dict[str, Any]]:

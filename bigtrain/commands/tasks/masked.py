@@ -120,11 +120,11 @@ def _telling_pairs(config: Any, model: Model) -> Model:
 
 
 def frame_of(config: ModelConfig, tokenizer: Tokenizer, given: str, seq_len: int, n_texts: int = 1) -> Frame:
-    """The special tokens around a row of `seq_len` tokens of a model; a decoder has none.
+    """The special tokens around a row of `seq_len` tokens of a model.
 
     given: what the length was given as. Raises UserError where they leave no room for so many texts.
     """
-    frame = Frame.of(tokenizer) if isinstance(config, EncoderConfig) else Frame()
+    frame = (Frame.of if isinstance(config, EncoderConfig) else Frame.given)(tokenizer)
     n_special = frame.size(n_texts)
     if seq_len < n_special + n_texts:
         rule = f"a row holds {n_special} special tokens and {'text' if n_texts == 1 else 'two texts'}"

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bigtrain.data.schema import DataConfig, TokenizerConfig
     from bigtrain.data.shards import PreparedSet, TokenSplit
     from bigtrain.models.base import Model
+    from bigtrain.models.schema import StartConfig
     from bigtrain.parallel.placement import Placement
     from bigtrain.schema import EvaluateConfig
     from bigtrain.tokenizer import Tokenizer
@@ -64,8 +65,8 @@ def continued_task(
 ) -> Task:
     """The model of a folder on text in its own tokens, or with `model.resize_vocab` in those of the data.
 
-    folder: `init_from`, or the checkpoint that a run continues from, which has the data's tokens already.
     start: what changes in the model.
+    folder: `init_from`, or the checkpoint that a run continues from, which has the data's tokens already.
     """
     resize, auto = start.resize_vocab, isinstance(tokenizer_config, AutoTokenizerConfig)
     if not (auto or resize):
@@ -152,7 +153,7 @@ def validation_parts(data: PreparedSets, train: TrainConfig, windows: Callable[[
 def check_samples(prompts: list[str], tokenizer: Tokenizer, longest: int) -> None:
     """Refuse before the first step what `generate` would refuse at the first evaluation."""
     for prompt in prompts:
-        n_tokens = len(tokenizer.encode(prompt))
+        n_tokens = len(tokenizer.encode_prompt(prompt))
         if not 1 <= n_tokens <= longest:
             raise UserError(
                 f"train.sample_prompts={prompt!r}: {n_tokens} tokens",

@@ -36,7 +36,7 @@ def encoder_frame(tokenizer: Tokenizer) -> PairFrame:
 
 
 def decoder_frame(tokenizer: Tokenizer) -> PairFrame:
-    """A line break between question and context, and after them the token that ends a document.
+    """Before the question what begins a document, a line break after it, and last the token that ends a document.
 
     That one stands for no answer: a row's first token has seen nothing, its last token of text may be an answer's.
     Raises UserError where the tokenizer has no such token.
@@ -47,8 +47,9 @@ def decoder_frame(tokenizer: Tokenizer) -> PairFrame:
             "that token stands for no answer",
             "name it as eos_token in tokenizer_config.json, or start from an encoder",
         )
-    before, between, after = (np.array(ids, np.int64) for ids in ([], tokenizer.encode("\n"), [tokenizer.eos_id]))
-    segments = before, np.zeros_like(between), np.zeros_like(after)
+    parts = tokenizer.begin_ids, tokenizer.encode("\n"), [tokenizer.eos_id]
+    before, between, after = (np.array(ids, np.int64) for ids in parts)
+    segments = np.zeros_like(before), np.zeros_like(between), np.zeros_like(after)
     return PairFrame(before, between, after, segments=segments, of_texts=(0, 0))
 
 
