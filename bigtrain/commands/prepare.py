@@ -10,7 +10,8 @@ from bigtrain.errors import UserError
 
 if TYPE_CHECKING:
     from bigtrain.config import Loaded
-    from bigtrain.data.schema import TokenizerConfig
+    from bigtrain.data.cleaning.schema import CleanConfig
+    from bigtrain.data.schema import DataConfig, TokenizerConfig
     from bigtrain.data.shards import PreparedSet
     from bigtrain.tokenizer import Tokenizer
 
@@ -29,7 +30,9 @@ def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
     config = loaded.config
     _refuse_unread(loaded)
     candidates = _candidates(config.tokenizer)
-    output, steps = Path(config.output), Steps.of(config.clean, config.decontaminate, config.pii, config.dedup)
+    by_source = _clean_by_source(config.data)
+    output = Path(config.output)
+    steps = Steps.of(config.clean, config.decontaminate, config.pii, config.dedup, by_source)
     if dry_run:
         from bigtrain.data.pipeline import estimate
 
@@ -93,6 +96,19 @@ def _refuse_fields(loaded: Loaded) -> None:
         formats = {source.format for source in sources if name in (None, source.name)}
         if not any(format.has_fields for format in formats):
             refuse_unread(loaded, keys, f"{' and '.join(sorted(formats))} files", rule)
+
+
+def _clean_by_source(data: DataConfig) -> dict[str, CleanConfig]:
+    """The presets of the sources that have one of their own. Raises UserError."""
+    from bigtrain.config import folders, load
+
+    searched, found = folders.search(), {}
+    for name, preset in ((name, source.clean) for name, source in data.sources.items() if source.clean is not None):
+        if not folders.find(searched, f"clean/{preset}"):
+            options = ", ".join(folders.options(searched, "clean"))
+            raise UserError(f"data.sources.{name}.clean={preset}", f"it is one of {options}", "correct the name")
+        found[name] = load("prepare", ["data=stdlib", "output=none", f"clean={preset}"]).config.clean
+    return found
 
 
 def _candidates(config: TokenizerConfig) -> dict[str, Tokenizer | TokenizerConfig]:

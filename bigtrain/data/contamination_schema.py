@@ -54,3 +54,9 @@ class DecontaminateConfig:
                     "an evaluation set has text",
                     f"give decontaminate.sources.{name}.files=[GLOB,...]",
                 )
+            if source.clean is not None:
+                raise UserError(
+                    f"decontaminate.sources.{name}.clean={source.clean}",
+                    "evaluation sets are taken as they are",
+                    f"leave decontaminate.sources.{name}.clean= out",
+                )

@@ -146,6 +146,30 @@ def test_a_dry_run_says_what_it_would_take(tmp_path: Path, capsys: pytest.Captur
     assert "read, clean, exact, near, split" in capsys.readouterr().out
 
 
+def test_a_source_is_cleaned_by_a_preset_of_its_own(tmp_path: Path) -> None:
+    row = json.dumps({"text": "two  spaces  and a \x07 bell "})
+    for name in "abc":
+        (tmp_path / f"{name}.jsonl").write_text(row + "\n")
+    files = [f"data.sources.{name}.files={tmp_path / f'{name}.jsonl'}" for name in "abc"]
+    common = [*files, "tokenizer=bytes", "data.validation_fraction=0", "dedup=none", f"output={tmp_path / 'set'}"]
+    own = ["data.sources.b.clean=none", "data.sources.c.clean=web"]
+    made = run_verb("prepare", [*common, *own])
+    prepared = PreparedSet.open(tmp_path / "set")
+    text = prepared.tokenizer().decode(prepared.split("train").tokens.tolist())
+    assert text == "two  spaces  and a  bell" + "two  spaces  and a \x07 bell "
+    (reason,) = made["dropped"]
+    assert reason in ("clean:quality:gopher_words", "clean:language:unsure")
+    stages = {stage["name"]: stage for stage in prepared.manifest["stages"]}
+    assert stages["clean"]["reasons"][reason.removeprefix("clean:")]["sources"] == {"c": 1}
+    with pytest.raises(UserError, match=r"other input or settings"):
+        run_verb("prepare", common)
+    with pytest.raises(UserError, match=r"data\.sources\.a\.clean=webb"):
+        prepare.run(load("prepare", [*common, "data.sources.a.clean=webb"]), dry_run=True)
+    small = ["model=tiny", "device=cpu", "train.max_steps=1", f"run.dir={tmp_path / 'run'}", "tokenizer=bytes"]
+    with pytest.raises(UserError, match="nothing is cleaned on the way"):
+        run_verb("pretrain", [*files, own[1], *small])
+
+
 DIALOGUES = [f"Question: {n} and 1\nAnswer: {n + 1}\n\nQuestion: {n} twice\nAnswer: {2 * n}" for n in range(60)]
 BETWEEN = r'data.loss_between=["Answer:","Question:"]'
 

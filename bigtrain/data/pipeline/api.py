@@ -74,6 +74,10 @@ def prepared(data: DataConfig, tokenizer_config: TokenizerConfig, tokenizer: Tok
         found = PreparedSet.open(Path(data.path).expanduser())
         _check_tokenizer(found, tokenizer_config, tokenizer)
         return found
+    for name, source in data.sources.items():
+        if source.clean is not None:
+            key = f"data.sources.{name}.clean={source.clean}"
+            raise UserError(f"{key} without `bigtrain prepare`", "nothing is cleaned on the way", "prepare a set first")
     plan = Plan.make(data, tokenizer_config, tokenizer)
     folder = cache_folder() / "prepared" / plan.fingerprint
     with _writable(folder, "set BIGTRAIN_CACHE to a folder that can be written"):

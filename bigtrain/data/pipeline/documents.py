@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bigtrain.data.cleaning.schema import CleanConfig
 from bigtrain.data.cleaning.scores import EDGES, Broken
 from bigtrain.data.contamination_schema import OverlapAction
 from bigtrain.data.dedup.signatures import write_signatures
@@ -53,10 +54,11 @@ class _Tools:
 
     def __init__(self, steps: Steps) -> None:
         self.clean, self.index, self.scrub = None, None, None
-        if steps.clean:
+        if steps.cleaning():
             from bigtrain.data.cleaning.cleaner import Cleaner
 
-            self.clean = Cleaner(steps.clean)
+            self.clean = Cleaner(steps.clean or CleanConfig())
+            self.clean_by_source = {name: Cleaner(config) for name, config in steps.clean_by_source.items()}
         if steps.index:
             from bigtrain.data.contamination import Index
 
@@ -163,7 +165,7 @@ class _OnePart:
 
     def _clean(self, document: Document, text: str, n_bytes: int) -> tuple[str | None, str]:
         assert self.tools.clean
-        cleaned = self.tools.clean(text)
+        cleaned = self.tools.clean_by_source.get(document.source, self.tools.clean)(text)
         for name, score in cleaned.scores.items():
             self.tally.histogram("quality", name, value=score, edges=EDGES[name])
         if cleaned.edits:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class Steps:
     """The steps that are taken; None: not taken."""
 
     clean: CleanConfig | None = None
+    clean_by_source: Mapping[str, CleanConfig] = field(default_factory=dict)  # instead of `clean`
     decontaminate: DecontaminateConfig | None = None
     pii: PiiConfig | None = None
     dedup: DedupConfig | None = None
@@ -31,28 +32,42 @@ class Steps:
         return hash(repr(self))
 
     @classmethod
-    def of(cls, clean: CleanConfig, decontaminate: DecontaminateConfig, pii: PiiConfig, dedup: DedupConfig) -> Steps:
+    def of(
+        cls,
+        clean: CleanConfig,
+        decontaminate: DecontaminateConfig,
+        pii: PiiConfig,
+        dedup: DedupConfig,
+        clean_by_source: Mapping[str, CleanConfig] | None = None,
+    ) -> Steps:
         """Those of these that do something."""
         return cls(
             clean if clean != CleanConfig() else None,
+            clean_by_source or {},
             decontaminate if decontaminate.files or decontaminate.sources else None,
             pii if pii.action is not PiiAction.none else None,
             dedup if dedup.documents or dedup.paragraphs or dedup.near else None,
         )
 
+    def cleaning(self) -> list[CleanConfig]:
+        """All that some document is cleaned by."""
+        return [
+            config for config in (self.clean, *self.clean_by_source.values()) if config not in (None, CleanConfig())
+        ]
+
     def check(self) -> None:
         """Raises UserError where a package, a language or a list that a step needs is not there."""
-        if self.clean:
+        for config in self.cleaning():
             from bigtrain.data.cleaning.cleaner import Cleaner
 
-            Cleaner(self.clean)
+            Cleaner(config)
 
     @property
     def names(self) -> list[str]:
         """The stages that documents go through between reading and the split."""
         dedup = self.dedup or DedupConfig()
         taken = {
-            "clean": self.clean,
+            "clean": self.cleaning(),
             "decontaminate": self.decontaminate,
             "pii": self.pii,
             "exact": dedup.documents,
@@ -65,8 +80,12 @@ class Steps:
         """All of them as plain data; what a file says stands in `provenance`, not where it lies."""
         taken = {"clean": self.clean, "decontaminate": self.decontaminate, "pii": self.pii, "dedup": self.dedup}
         settings = {name: asdict(step) if step else None for name, step in taken.items()}
-        if clean := settings["clean"]:
-            clean["words"].pop("file")
+        by_source = {name: asdict(step) for name, step in self.clean_by_source.items()}
+        for clean in (settings["clean"], *by_source.values()):
+            if clean:
+                clean["words"].pop("file")
+        if by_source:
+            settings["clean_by_source"] = by_source
         if decontaminate := settings["decontaminate"]:
             decontaminate = {key: value for key, value in decontaminate.items() if key not in ("files", "sources")}
         return settings | {"decontaminate": decontaminate}
@@ -76,8 +95,8 @@ class Steps:
         found = {name: version(name) or "" for name in _HTML_PACKAGES} if Format.html in formats else {}
         if words is WordBoundaries.jieba:
             found["jieba"] = version("jieba") or ""
-        if self.clean:
+        for config in self.cleaning():
             from bigtrain.data.cleaning.cleaner import provenance
 
-            found |= provenance(self.clean)
+            found |= provenance(config)
         return found
