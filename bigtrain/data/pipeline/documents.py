@@ -134,7 +134,13 @@ class _OnePart:
     def empty(self, document: Document) -> None:
         """Count a document without a character."""
         self.tally.add("sources", document.source, documents=1)
-        self._drop(document, "read", "empty", "", 0)
+        self.tally.add("sources", document.source, "missing", **dict.fromkeys(document.missing, 1))
+        if document.page:
+            from bigtrain.data.reading.html import all_text
+
+            self._drop(document, "read", "no_main_text", all_text(document.page), utf8_size(document.page))
+        else:
+            self._drop(document, "read", "empty", "", 0)
 
     def add(self, document: Document) -> None:
         """Store what is left of a document, unless it is dropped."""
@@ -144,7 +150,8 @@ class _OnePart:
         source = document.source
         self.tally.add("sources", source, documents=1, bytes=n_bytes, replacements=document.replacements)
         self.tally.add("sources", source, "encodings", **{document.encoding: 1})
-        self.tally.passed("read", n_bytes, n_bytes)
+        self.tally.add("sources", source, "missing", **dict.fromkeys(document.missing, 1))
+        self.tally.passed("read", utf8_size(document.page or text), n_bytes)
         language = ""
         if self.tools.clean:
             text, language = self._clean(document, text, n_bytes)

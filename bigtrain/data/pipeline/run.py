@@ -97,6 +97,9 @@ class Preparation:
         if self.candidates is not None:
             measured = tokenizer_figures(tokenizer, placings, self.plan.words, self.candidates)
         figures = statistics(self.plan, documents, tokens, self.work.path / "duplicates", measured)
+        for name, source in figures["sources"].items():
+            if absent := [field for field, n in source["missing"].items() if n == source["documents"]]:
+                log.warning("data.text_field: no row of %s has %s", name, " or ".join(absent))
         writer = self._set(tokenizer, placings[0].split, tokens, figures, final, finish)
         totals = [sum(counts[what] for counts in writer.counts.values()) for what in ("documents", "tokens")]
         seconds = time.perf_counter() - began

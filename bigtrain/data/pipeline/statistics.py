@@ -83,6 +83,7 @@ def _source(found: Facts) -> dict[str, Any]:
         "tokens": {part: found.get("tokens", {}).get(part, 0) for part in PARTS},
         "encodings": _sorted(found.get("encodings", {})),
         "replacements": found.get("replacements", 0),
+        "missing": _sorted(found.get("missing", {})),  # rows without one of several fields
     }
 
 

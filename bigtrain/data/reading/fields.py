@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bigtrain.errors import UserError
@@ -32,6 +32,23 @@ def value_at(row: dict[str, Any], field: str, where: str, key: str) -> Any:
             )
         value = value[name]
     return value
+
+
+def texts_at(row: dict[str, Any], fields: Sequence[str], where: str, key: str) -> tuple[list[str], tuple[str, ...]]:
+    """The texts of fields, and those fields of several that are missing or null. Raises UserError where all are."""
+    missing = tuple(field for field in fields if not _is_there(row, field)) if len(fields) > 1 else ()
+    if len(missing) == len(fields):
+        missing = ()  # the error is that of the first one
+    return [text_at(row, field, where, key) for field in fields if field not in missing], missing
+
+
+def _is_there(row: dict[str, Any], field: str) -> bool:
+    value: Any = row.get(field)
+    if field not in row:
+        value = row
+        for name in field.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+    return value is not None
 
 
 def text_at(row: dict[str, Any], field: str, where: str, key: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from bigtrain.data.reading import files, html, json_values, tables
 from bigtrain.data.reading.encodings import Decoder, Line, is_wide, marked
-from bigtrain.data.reading.items import Item
+from bigtrain.data.reading.items import Item, Page
 from bigtrain.data.reading.lines import Block, Part, blocks, contents, lines, too_long, whole
 from bigtrain.data.schema import DocumentUnit, Format
 from bigtrain.errors import UserError
@@ -99,7 +99,7 @@ def read_html(part: Part) -> Iterator[Item]:
             "trafilatura finds the text of a page",
             "leave the page out, or give data.on_error=skip",
         ) from error
-    yield Item(None, text, decoded.encoding, decoded.replacements)
+    yield Item(None, Page(text, decoded.text), decoded.encoding, decoded.replacements)
 
 
 def read_jsonl(part: Part) -> Iterator[Item]:

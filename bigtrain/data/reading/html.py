@@ -52,6 +52,15 @@ def main_text(page: str) -> str:
     return f"{max(titles, key=len)}\n\n{text}"
 
 
+def all_text(page: str) -> str:
+    """Everything that a page shows, in one line: what can be told of one without main text."""
+    from trafilatura import load_html
+
+    tree = load_html(page)
+    shown = [] if tree is None else tree.xpath("//text()[not(ancestor::script or ancestor::style)]")
+    return _one_line(" ".join(shown))
+
+
 def _titles(tree: Any) -> list[str]:
     """Headings that the page's <title> repeats; where there is none, its only main heading, or the <title> itself."""
     named = [tree.findtext(".//title") or "", *tree.xpath("//meta[@property='og:title']/@content")]

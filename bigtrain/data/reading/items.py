@@ -7,10 +7,17 @@ from typing import Any, NamedTuple
 from bigtrain.errors import UserError
 
 
+class Page(NamedTuple):
+    """A web page: its main text, and all of it."""
+
+    text: str
+    page: str
+
+
 class Item(NamedTuple):
-    """A text, a row of fields, or what is wrong with it."""
+    """A text, a page, a row of fields, or what is wrong with it."""
 
     line: int | None  # on which it begins (parquet: number of the row); None: the whole file
-    content: str | dict[str, Any] | UserError
+    content: str | Page | dict[str, Any] | UserError
     encoding: str = "utf-8"
     replacements: int = 0  # unreadable places, now U+FFFD

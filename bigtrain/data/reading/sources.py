@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bigtrain.data.reading import files
-from bigtrain.data.reading.fields import text_at, value_at
+from bigtrain.data.reading.fields import text_at, texts_at, value_at
 from bigtrain.data.reading.formats import READERS, check_packages, cut
-from bigtrain.data.reading.items import Item
+from bigtrain.data.reading.items import Item, Page
 from bigtrain.data.reading.lines import Part, too_long
 from bigtrain.data.reading.stdlib import python_files
 from bigtrain.data.schema import DataConfig, DocumentUnit, Format, OnError, SourceConfig
@@ -48,6 +48,8 @@ class Document:
     group: str | None = None  # value of `data.group_field`
     encoding: str = "utf-8"  # that the text was read in
     replacements: int = 0  # unreadable places, now U+FFFD
+    missing: tuple[str, ...] = ()  # those of several fields in which its row has no text
+    page: str | None = None  # of which the text is the main text
 
 
 @dataclass(frozen=True)
@@ -268,18 +270,24 @@ def _part(piece: Piece, progress: Callable[[int], None] | None = None) -> Part:
 
 def _document(source: Source, item: Item) -> Document:
     """The document of what a reader found. Raises UserError."""
-    content, group = item.content, None
+    content, group, missing, page = item.content, None, tuple[str, ...](), None
     if isinstance(content, UserError):
         raise content
-    if not isinstance(content, str):
+    if isinstance(content, Page):
+        content, page = content
+    elif not isinstance(content, str):
         where, row = f"{source.path}:{item.line}", content
         if source.settings.group_field:
             group = _group(row, source.settings.group_field, where)
-        texts = [text_at(row, field, where, "data.text_field") for field in source.settings.text_field]
-        content = "\n\n".join(texts)
+        fields = source.settings.text_field
+        for field in fields if source.format in TABLES else ():
+            value_at(row, field, where, "data.text_field")  # columns are in every row: one that is not there is none
+        texts, missing = texts_at(row, fields, where, "data.text_field")
+        content = "\n\n".join(filter(None, texts))
         if len(content) > source.max_row_bytes:
             raise too_long(where, "row", source.max_row_bytes)
-    return Document(content, source.path, item.line, source.name, group, item.encoding, item.replacements)
+    told = (item.encoding, item.replacements, missing, page)
+    return Document(content, source.path, item.line, source.name, group, *told)
 
 
 def _group(row: dict[str, Any], field: str, where: str) -> str | None:

@@ -162,6 +162,22 @@ def test_fields_by_dotted_path_and_several_joined(tmp_path: Path) -> None:
     assert texts(path, text_field=["lines"]) == ["one\ntwo"]
 
 
+def test_one_of_several_fields_is_enough_and_a_single_one_must_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"title": null, "body": {"text": "b"}}\n{"title": "c", "body": null}\n')
+    assert texts(path, text_field=["title", "body.text"]) == ["b", "c"]
+    assert f"{path}:1: field 'title' is null" in error(path, text_field=["title"])
+    assert f"{path}:2: no field 'body.text'" in error(path, text_field=["body.text"])
+    path.write_text('{"title": null}\n')
+    assert f"{path}:1: field 'title' is null" in error(path, text_field=["title", "body"])
+    path.write_text('{"title": "a", "body": 3}\n')
+    assert f"{path}:1: field 'body' is a JSON int" in error(path, text_field=["title", "body"])
+    table = tmp_path / "a.csv"
+    table.write_text("title,body\n,b\nc,\n")
+    assert texts(table, text_field=["title", "body"]) == ["b", "c"]
+    assert "no field 'boddy'" in error(table, text_field=["title", "boddy"])  # in no row, hence a mistake
+
+
 def test_the_group_of_a_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     rows = ['{"text": "a", "by": {"id": 7}}', '{"text": "b", "by": {"id": null}}', '{"text": "c"}']
