@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import re
 from collections.abc import Iterator
 
+from bigtrain.data.cleaning.characters import UNSPACED
 from bigtrain.data.privacy.context import Topic, topic
 from bigtrain.data.privacy.rules import Finding
 from bigtrain.data.privacy.schema import PiiKind
@@ -23,16 +25,59 @@ _NO_DOMAIN = re.compile(
 )
 _NO_PERSON = {b"git", b"hg", b"svn"}
 
+# Internationalised ones (RFC 6531): letters of any script in the domain; before it none of Chinese and its like, whose
+# words stand before an address without a blank. Of these the top-level domains are named, as text may follow likewise.
+_LETTER = rf"[^\W_{UNSPACED}\uac00-\ud7a3]"
+_WIDE_LOCAL = re.compile(rf"{_LETTER}(?:(?:{_LETTER}|[._%+'-])*(?:{_LETTER}|[_+-]))?$")
+_WIDE_DOMAIN = re.compile(
+    r"(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.)+(?:(?:中国|中國|香港|台灣|台湾|公司|网络|網絡|在线|中文网|新加坡|みんな|コム|닷컴|닷넷|한국)"
+    rf"|(?:(?!\d){_LETTER}){{2,24}}(?!\w))"
+)
+
+# Written for people: `john.doe [at] gmail.com`, `john (at) gmail (dot) com`.
+AT, DOT = r" ?[\[({] ?at ?[\])}] ?", r" ?[\[({] ?dot ?[\])}] ?"
+_SPELLED_AT = tuple(re.compile(mark + rb" ?[aA][tT] ?[\])}] ?") for mark in (rb"\[", rb"\(", rb"\{"))
+_SPELLED_LOCAL = re.compile(rb"(?i)[a-z0-9](?:[a-z0-9._%+'-]|" + DOT.encode() + rb")*$")
+_SPELLED_DOMAIN = re.compile(
+    rb"(?i)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:(?:\.|%s)[a-z0-9-]{1,63})*(?:\.|%s)[a-z]{2,24}(?![a-z0-9_(@])"
+    % (DOT.encode(), DOT.encode())
+)
+
 
 def emails(text: str, shadow: bytes) -> Iterator[Finding]:
     """E-mail addresses. The shapes are those in use, not all of RFC 5322."""
     at = shadow.find(b"@")
     while at >= 0:
-        local = _LOCAL.search(shadow[max(0, at - _LONGEST_LOCAL) : at])
-        domain = _DOMAIN.match(shadow, at + 1)
-        if local and domain and not _NO_DOMAIN.search(domain.group()) and local.group() not in _NO_PERSON:
-            yield Finding(PiiKind.email, at - len(local.group()), domain.end())
+        start, stop = _local(text, shadow, at), _domain(text, shadow, at + 1)
+        if start < at and stop > at and shadow[start:at] not in _NO_PERSON:
+            yield Finding(PiiKind.email, start, stop)
         at = shadow.find(b"@", at + 1)
+
+
+def _local(text: str, shadow: bytes, at: int) -> int:
+    """Where the part before the mark begins; `at`, if there is none."""
+    before = shadow[max(0, at - _LONGEST_LOCAL) : at]
+    wide = _WIDE_LOCAL.search(text[at - len(before) : at]) if b"?" in before else None
+    found = wide or _LOCAL.search(before)
+    return at - len(found.group()) if found else at
+
+
+def _domain(text: str, shadow: bytes, start: int) -> int:
+    """Where the domain that begins at `start` ends; 0, if there is none."""
+    if found := _DOMAIN.match(shadow, start):
+        return 0 if _NO_DOMAIN.search(found.group()) else found.end()
+    wide = _WIDE_DOMAIN.match(text, start) if b"?" in shadow[start : start + _LONGEST_LOCAL] else None
+    return wide.end() if wide and not wide.group().isascii() else 0
+
+
+def spelled_emails(text: str, shadow: bytes) -> Iterator[Finding]:
+    """E-mail addresses with `[at]` or `(at)` in the place of the mark."""
+    for at in itertools.chain.from_iterable(pattern.finditer(shadow) for pattern in _SPELLED_AT):
+        before = shadow[max(0, at.start() - _LONGEST_LOCAL) : at.start()].removesuffix(b" ")
+        local, domain = _SPELLED_LOCAL.search(before), _SPELLED_DOMAIN.match(shadow, at.end())
+        if local and domain and not _NO_DOMAIN.search(domain.group()):
+            blank = shadow[at.start() - 1 : at.start()] == b" "
+            yield Finding(PiiKind.email, at.start() - blank - len(local.group()), domain.end())
 
 
 # The name and password of RFC 3986's userinfo; not `${USER}:${PASSWORD}` and the like, which a program fills in.

@@ -25,7 +25,7 @@ _VARIANTS += [(character, "-") for character in "\u2010\u2011\u2012\u2013\u2014\
 _VARIANTS += [(character, " ") for character in "\u2002\u2003\u2007\u2009\u200a\u202f\u3000"]
 _BLANK_AND_HYPHEN = bytes.maketrans(b"\xa0\xad", b" -")
 
-# Nothing but keys is found in text without one of these.
+# Nothing but keys, and addresses in words, is found in text without one of these.
 _HINT = re.compile(rb"[0-9@]")
 
 # Digits, with capitals and the marks between the groups of numbers; every digit is a `0` there. Numbers of six digits
@@ -47,6 +47,8 @@ def find(text: str, kinds: Collection[PiiKind]) -> list[Finding]:
     """The values of these kinds in a text, in order, none overlapping another."""
     dark = shadow(text)
     found = list(_keys(text, dark, kinds))
+    if PiiKind.email in kinds:
+        found += addresses.spelled_emails(text, dark)
     if _HINT.search(dark):
         found += _addresses_and_assignments(text, dark, kinds)
         found += _numbers(text, dark, kinds)

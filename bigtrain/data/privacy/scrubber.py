@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 
+from bigtrain.data.privacy.addresses import AT, DOT
 from bigtrain.data.privacy.rules import Finding
 from bigtrain.data.privacy.scan import find
 from bigtrain.data.privacy.schema import PiiAction, PiiConfig, PiiKind
@@ -73,7 +75,15 @@ def _same(kind: PiiKind, value: str) -> str:
     """Equal for two spellings of one value."""
     if kind in _NUMBERS:
         return "".join(filter(str.isalnum, value)).upper()
+    if kind is PiiKind.email:
+        value = _plain(value)
     return value.lower() if kind in (PiiKind.email, PiiKind.ip) else value
+
+
+def _plain(address: str) -> str:
+    """An e-mail address with the marks that it was written without."""
+    address = re.sub(f"(?i)\uff20|{AT}", "@", address)
+    return re.sub(f"(?i)\uff0e|{DOT}", ".", address)
 
 
 def _samples(text: str, findings: list[Finding]) -> dict[str, list[str]]:
@@ -89,7 +99,7 @@ def _samples(text: str, findings: list[Finding]) -> dict[str, list[str]]:
 def masked_sample(kind: PiiKind, value: str) -> str:
     """Enough of a value to see what was found, too little to know it: `j***@e***.com`, `+** *** ******7`."""
     if kind is PiiKind.email:
-        local, _, domain = value.partition("@")
+        local, _, domain = _plain(value).partition("@")
         name, _, top = domain.rpartition(".")
         return f"{local[0]}***@{name[0]}***.{top}"
     if kind is PiiKind.private_key:

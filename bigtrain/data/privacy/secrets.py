@@ -37,7 +37,7 @@ _PEM = re.compile(
 
 # name = "value", name: value, "name": "value", name=value&...
 # Two patterns, as a search for one character at the front is many times faster than for one of two.
-_ASSIGNED = tuple(re.compile(mark + rb">?[ \t]{0,2}([\"'`]?)(?=([^\s\"'`<>,;&]{8,512}))") for mark in (b":", b"="))
+_ASSIGNED = tuple(re.compile(mark + rb">?[ \t]{0,2}([\"'`]?)(?=([^\s\"'`<>,;]{8,512}))") for mark in (b":", b"="))
 _NAME = re.compile(rb"([A-Za-z][A-Za-z0-9_.-]{0,60})[\"'`\]]?[ \t]{0,2}$")
 _ASCII = re.compile("[\0-\x7f]*")
 _DIGIT = re.compile(b"[0-9]")
@@ -50,6 +50,11 @@ _CHINESE_NAME = re.compile(r"(?i)(?:密码|密碼|口令|密钥|密鑰|秘钥|�
 _TOKEN = re.compile(r"[A-Za-z0-9+/_.~=-]{16,}")
 _PROGRAM = re.compile(r"[(\[{$%]|^[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+$|^(?:https?|file):|^/|^\.{1,2}/")
 _NAME_BEFORE = 72
+# Where a value ends at `&`: in a query string, and before what HTML escapes.
+_IN_QUERY = re.compile(rb"[?&][A-Za-z0-9_.%\[\]-]{1,60}$")
+_NEXT_PARAMETER = re.compile(r"&(?:[A-Za-z_][\w.%\[\]-]*=|(?:amp|quot|lt|gt|apos|nbsp|#\d+)$).*", re.DOTALL)
+# Amazon's are 40 characters of base64, where digits may be few.
+_AMAZON_NAME, _AMAZON = re.compile(r"secret_?access_?key"), re.compile(r"[A-Za-z0-9/+]{40}")
 
 
 def assigned(text: str, shadow: bytes) -> Iterator[Finding]:
@@ -57,9 +62,19 @@ def assigned(text: str, shadow: bytes) -> Iterator[Finding]:
     for match in itertools.chain.from_iterable(pattern.finditer(shadow) for pattern in _ASSIGNED):
         if _DIGIT.search(match.group(2)):
             start = match.start(2)
-            value = _ASCII.match(text, *match.span(2))[0].rstrip(").]}?!")  # type: ignore[index]  # it matches anything
+            value = _ASCII.match(text, *match.span(2))[0]  # type: ignore[index]  # it matches anything
+            value = _without_parameters(value, shadow, match.start()).rstrip(").]}?!")
             if _is_secret(_name(text, shadow, match.start()), value, quoted=bool(match.group(1))):
                 yield Finding(PiiKind.api_key, start, start + len(value))
+
+
+def _without_parameters(value: str, shadow: bytes, stop: int) -> str:
+    """A value without what another `&` begins. stop: where its name ends."""
+    if "&" not in value:
+        return value
+    if _IN_QUERY.search(shadow, max(0, stop - _NAME_BEFORE), stop):
+        return value.partition("&")[0]
+    return _NEXT_PARAMETER.sub("", value)
 
 
 def _name(text: str, shadow: bytes, stop: int) -> str:
@@ -73,6 +88,8 @@ def _name(text: str, shadow: bytes, stop: int) -> str:
 def _is_secret(name: str, value: str, *, quoted: bool) -> bool:
     if _PASSWORD_NAME.search(name):
         return (is_password(value) or is_random(value)) and (quoted or not _PROGRAM.search(value))
+    if _AMAZON_NAME.search(name) and _AMAZON.fullmatch(value):
+        return _entropy(value) >= 4
     return bool(_SECRET_NAME.search(name)) and not _PROGRAM.search(value) and is_random(value)
 
 
@@ -95,13 +112,21 @@ def is_random(value: str) -> bool:
     """
     if not _TOKEN.fullmatch(value):
         return False
-    counts = Counter(value).values()
-    entropy = -sum(count / len(value) * math.log2(count / len(value)) for count in counts)
     changes = sum(
         (a.isdigit() != b.isdigit() and a.isalnum() and b.isalnum()) or (a.islower() and b.isupper())
         for a, b in itertools.pairwise(value)
     )
-    return entropy >= 3 and changes >= len(value) / 4 and any(map(str.isdigit, value)) and any(map(str.isalpha, value))
+    return (
+        _entropy(value) >= 3
+        and changes >= len(value) / 4
+        and any(map(str.isdigit, value))
+        and any(map(str.isalpha, value))
+    )
+
+
+def _entropy(value: str) -> float:
+    """Shannon's, in bits a character."""
+    return -sum(count / len(value) * math.log2(count / len(value)) for count in Counter(value).values())
 
 
 def keys(text: str, shadow: bytes, start: int, stop: int) -> Iterator[Finding]:

@@ -119,3 +119,10 @@ def test_every_kind_is_scrubbed_in_examples() -> None:
     draw = random.Random(9)
     cases = draw.sample(planted(9), 300)
     assert sum(case.text[case.start : case.stop] in scrub(case.text) for case in cases) <= 15
+
+
+def test_an_address_is_one_however_it_is_written() -> None:
+    text = "j.doe@example.org, j.doe＠example.org, j.doe [at] example (dot) org, ivan@пример.рф"
+    masked = Scrubber(PiiConfig(PiiAction.mask))(text)
+    assert masked.text == "<EMAIL_1>, <EMAIL_1>, <EMAIL_1>, <EMAIL_2>"
+    assert masked.samples == {"email": ["j***@e***.org", "i***@п***.рф"]}
