@@ -17,6 +17,7 @@ from bigtrain.models.base import Model
 from bigtrain.models.card import Training, model_card
 from bigtrain.models.families import names_of, on_meta
 from bigtrain.models.huggingface_config import ModelFolder, config_json, read_config
+from bigtrain.models.huggingface_folder import read_folder
 from bigtrain.models.huggingface_generation import FILE as GENERATION
 from bigtrain.models.huggingface_generation import generation_json
 from bigtrain.models.names import Entry
@@ -77,37 +78,6 @@ def materialise_from(
     model.init_weights(seed, only=new)
     load_weights(folder, model, moved, seed)
     return model
-
-
-def read_folder(folder: Path, *, resize_vocab: bool = False) -> tuple[ModelFolder, Tokenizer]:
-    """What a folder holds besides its weights. Raises UserError, also where the tokenizer does not fit the model.
-
-    resize_vocab: the embedding will be made to fit, so a tokenizer with more entries than rows will do.
-    """
-    source, tokenizer = read_config(folder), Tokenizer.load(tokenizer_folder(folder))
-    assert source.config.vocab_size is not None
-    if tokenizer.vocab_size > source.config.vocab_size and not resize_vocab:
-        raise UserError(
-            f"{folder}: a tokenizer of {tokenizer.vocab_size} entries, an embedding of {source.config.vocab_size} rows",
-            "the model needs a row for every token",
-            "restore the tokenizer that the model was trained with; or, if tokens were added to it, train with "
-            "model.resize_vocab=true first",
-        )
-    if beyond := [id_ for id_ in source.eos_ids if id_ >= tokenizer.vocab_size]:
-        raise UserError(
-            f"{folder}: a tokenizer of {tokenizer.vocab_size} entries, and config.json ends a text with token "
-            f"{beyond[0]}",
-            "tokenizer and weights belong together: this is the tokenizer of another model",
-            "restore the tokenizer that the model was trained with",
-        )
-    if source.eos_ids and tokenizer.eos_id is not None and tokenizer.eos_id not in source.eos_ids:
-        log.warning(
-            "%s: config.json ends a text with token %s, the tokenizer with %d: is it the tokenizer of another model?",
-            folder,
-            " or ".join(map(str, source.eos_ids)),
-            tokenizer.eos_id,
-        )
-    return source, tokenizer
 
 
 def load_weights(folder: Path, model: Model, moved: Moved | None = None, seed: int = 0) -> None:

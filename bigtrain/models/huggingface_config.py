@@ -14,7 +14,7 @@ from bigtrain.models.adapter_folder import BASE, config_of_adapter, is_adapter, 
 from bigtrain.models.base import ModelConfig
 from bigtrain.models.encoder_schema import EncoderArchitecture, EncoderConfig
 from bigtrain.models.huggingface_encoder import CLASSES, encoder_json, read_encoder
-from bigtrain.models.huggingface_keys import Key, check_off, read_json, unsupported, value_of
+from bigtrain.models.huggingface_keys import Key, check_bounds, check_off, read_json, unsupported, value_of
 from bigtrain.models.huggingface_recurrent import CLASSES as RECURRENT_CLASSES
 from bigtrain.models.huggingface_recurrent import read_recurrent, recurrent_json
 from bigtrain.models.huggingface_rope import read_rope, write_rope
@@ -35,6 +35,7 @@ class ModelFolder:
     config: ModelConfig  # resolved
     output: Output  # what its model gives
     eos_ids: list[int]  # that end a text; empty where it does not say
+    marks: dict[str, int]  # pad_token and such, where it names them
 
 
 _GPT2_KEYS = {
@@ -98,6 +99,8 @@ _OFF: dict[Architecture, dict[str, tuple[Any, ...]]] = {
 }
 _CLASSES = {architecture: architecture.capitalize() for architecture in Architecture} | {Architecture.gpt2: "GPT2"}
 _LM_CLASSES = {Architecture.gpt2: "LMHeadModel"}
+_MOST_LABELS = 1 << 20
+_MARKS = ("pad_token", "cls_token", "sep_token", "mask_token")
 _PRETRAINING = "ForPreTraining"  # of BERT: hidden tokens and the next sentence
 
 
@@ -139,7 +142,8 @@ def _read(folder: Path, path: Path, raw: dict[str, Any]) -> ModelFolder:
         config = read_recurrent(path, raw, RecurrentArchitecture(kind))
     else:
         config = _decoder(path, raw, Architecture(str(kind))).resolved(0)
-    return ModelFolder(folder, config, _output(path, raw), eos_ids(raw))
+    marks = {mark: raw[f"{mark}_id"] for mark in _MARKS if type(raw.get(f"{mark}_id")) is int}
+    return ModelFolder(folder, config, _output(path, raw), eos_ids(raw), marks)
 
 
 def _decoder(path: Path, raw: dict[str, Any], architecture: Architecture) -> DecoderConfig:
@@ -155,6 +159,7 @@ def _decoder(path: Path, raw: dict[str, Any], architecture: Architecture) -> Dec
         config.check()
     except UserError as error:
         raise UserError(f"{path}: {error.given}", error.rule, "restore the file") from None
+    check_bounds(path, config, _KEYS[architecture])
     return config
 
 
@@ -177,6 +182,8 @@ def _output(path: Path, raw: dict[str, Any]) -> Output:
         return Output(OutputKind.span, thresholds=_thresholds(path, raw, 1))
     # transformers leaves the names out where they are its own.
     count = value_of(path, raw, Key("num_labels", 2))
+    if count > _MOST_LABELS:
+        raise UserError(f"{path}: num_labels {count}", f"{_MOST_LABELS} at most", "restore the file")
     by_id = raw.get("id2label") or {str(number): f"LABEL_{number}" for number in range(count)}
     try:
         labels = tuple(str(by_id[str(number)]) for number in range(len(by_id)))
@@ -247,12 +254,18 @@ def _decoder_json(config: DecoderConfig) -> dict[str, Any]:
     return content | {key: value for key, value in off.items() if value is not None}
 
 
+def named_id(tokenizer: Tokenizer, name: str) -> int | None:
+    """The id of the token that the tokenizer's config calls `bos_token` and the like."""
+    token = tokenizer.config.get(name)
+    token = token.get("content") if isinstance(token, dict) else token
+    id_: int | None = tokenizer.backend.token_to_id(token) if isinstance(token, str) else None
+    return id_
+
+
 def token_ids(tokenizer: Tokenizer) -> dict[str, int | None]:
     """The tokens that begin and end a text; null where the tokenizer has none.
 
     A document follows the end of the one before it, so that token also begins a text unless the tokenizer has another.
     """
-    token = tokenizer.config.get("bos_token")
-    token = token.get("content") if isinstance(token, dict) else token
-    bos = tokenizer.backend.token_to_id(token) if isinstance(token, str) else None
+    bos = named_id(tokenizer, "bos_token")
     return {"bos_token_id": tokenizer.eos_id if bos is None else bos, "eos_token_id": tokenizer.eos_id}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bigtrain.errors import UserError
 from bigtrain.models.encoder_schema import EncoderArchitecture, EncoderConfig
-from bigtrain.models.huggingface_keys import Key, check_off, value_of
+from bigtrain.models.huggingface_keys import Key, check_bounds, check_off, value_of
 
 if TYPE_CHECKING:
     from bigtrain.tokenizer import Tokenizer
@@ -53,6 +53,7 @@ def read_encoder(path: Path, raw: dict[str, Any], architecture: EncoderArchitect
         config.check()
     except UserError as error:
         raise UserError(f"{path}: {error.given}", error.rule, "restore the file") from None
+    check_bounds(path, config, _KEYS)
     return config.resolved(0, 0)
 
 

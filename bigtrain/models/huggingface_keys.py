@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +40,7 @@ def value_of(path: Path, raw: dict[str, Any], key: Key) -> Any:
     if isinstance(key.absent, bool):
         good = isinstance(value, bool)
     elif isinstance(key.absent, float):
-        good = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        good = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
     else:
         good = isinstance(value, int) and not isinstance(value, bool) and value > 0
     if not good:
@@ -46,6 +48,23 @@ def value_of(path: Path, raw: dict[str, Any], key: Key) -> Any:
         wanted = {bool: "true or false", float: "a number"}.get(type(key.absent), "a positive whole number")
         raise UserError(f"{path}: {given}", f"{key.name} must be {wanted}", "restore the file")
     return value
+
+
+def check_bounds(path: Path, config: Any, keys: dict[str, Key]) -> None:
+    """Raises UserError where a value is beyond what such a model may have, of all keys: they cost memory and time."""
+    for field in dataclasses.fields(config):
+        value, bounds = getattr(config, field.name), field.metadata.get("bounds", {})
+        if field.name not in keys or value is None:
+            continue
+        wrong = {
+            "at most": "at_most" in bounds and value > bounds["at_most"],
+            "at least": "at_least" in bounds and value < bounds["at_least"],
+            "below": "below" in bounds and value >= bounds["below"],
+            "above": "above" in bounds and value <= bounds["above"],
+        }
+        for kind in [kind for kind, broken in wrong.items() if broken]:
+            key, bound = keys[field.name].name, bounds[kind.replace(" ", "_")]
+            raise UserError(f"{path}: {key} {json.dumps(value)}", f"{key} must be {kind} {bound:g}", "restore the file")
 
 
 def check_off(path: Path, raw: dict[str, Any], off: dict[str, tuple[Any, ...]], architecture: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bigtrain.errors import UserError
-from bigtrain.models.huggingface_keys import Key, value_of
+from bigtrain.models.huggingface_keys import Key, check_bounds, value_of
 from bigtrain.models.recurrent_schema import RecurrentArchitecture, RecurrentConfig
 
 CLASSES = {RecurrentArchitecture.bigtrain_gru: "BigtrainGRU", RecurrentArchitecture.bigtrain_lstm: "BigtrainLSTM"}
@@ -29,6 +29,7 @@ def read_recurrent(path: Path, raw: dict[str, Any], architecture: RecurrentArchi
         config.check()
     except UserError as error:
         raise UserError(f"{path}: {error.given}", error.rule, "restore the file") from None
+    check_bounds(path, config, _KEYS)
     return config.resolved(0)
 
 

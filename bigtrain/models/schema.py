@@ -9,6 +9,8 @@ from enum import StrEnum
 from bigtrain.errors import UserError
 from bigtrain.options import REQUIRED, option
 
+LONGEST = 1 << 22  # tokens of a row, as the longest published: tables of angles for all of them are in memory
+
 
 class Architecture(StrEnum):
     """The decoder shapes, each exactly one that transformers knows under the same `model_type`."""
@@ -104,7 +106,7 @@ class StartedConfig(StartConfig):
     """What may change in a model that starts from another: nothing that is a tensor. Null: as it is there."""
 
     max_seq_len: int | None = option(
-        None, "longest sequence, where positions are not learned; null: as it is", at_least=1, at_most=1 << 28
+        None, "longest sequence, where positions are not learned; null: as it is", at_least=1, at_most=LONGEST
     )
     rope_theta: float | None = option(None, "base of the rotary frequencies; null: as it is", above=0)
     rope_scaling: StartedScalingConfig = option(StartedScalingConfig, "rotary frequencies for longer texts")
@@ -149,7 +151,7 @@ class DecoderConfig(StartConfig):
     vocab_size: int | None = option(
         None, "rows of the embedding; null: the tokenizer's, padded to 64s", at_least=1, at_most=1 << 28
     )
-    max_seq_len: int = option(1024, "longest sequence the model is made for, in tokens", at_least=1, at_most=1 << 28)
+    max_seq_len: int = option(1024, "longest sequence the model is made for, in tokens", at_least=1, at_most=LONGEST)
     rope_theta: float = option(10000.0, "base of the rotary frequencies (all but gpt2)", above=0)
     rope_scaling: RopeScalingConfig = option(RopeScalingConfig, "rotary frequencies for longer texts (all but gpt2)")
     sliding_window: int | None = option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bigtrain.models.huggingface_keys import read_json
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _FLOATS = {"F64", "F32", "F16", "BF16"}
 _LISTED = 20
+_NUMBER = re.compile(r"(?:^|\.)(\d+)\.")  # of a layer, in the name of a tensor
 
 
 class WeightFiles:
@@ -48,6 +50,16 @@ class WeightFiles:
             return tensor
 
 
+def count_layers(folder: Path) -> int:
+    """Layers that the tensors of a folder are of, by their names alone. Raises UserError, see `weight_paths`."""
+    n_layers = 0
+    for path in weight_paths(folder):
+        with _opened(path) as tensors:
+            found = (_NUMBER.search(name) for name in tensors.keys())  # noqa: SIM118
+            n_layers = max([n_layers, *(int(number[1]) + 1 for number in found if number)])
+    return n_layers
+
+
 def weight_paths(folder: Path) -> list[Path]:
     """The files that hold the weights of a folder. Raises UserError where there are none that are read."""
     if (folder / WEIGHTS).is_file():
@@ -67,6 +79,9 @@ def weight_paths(folder: Path) -> list[Path]:
             "convert it once, where you trust it, with transformers: AutoModelForCausalLM.from_pretrained(FOLDER)"
             ".save_pretrained(NEW_FOLDER); copy the tokenizer's files as well",
         )
+    if shards := [path.name for path in folder.glob("model-*.safetensors")]:
+        rule = f"{INDEX} names the shards and the tensors in them"
+        raise UserError(f"{folder}: {len(shards)} shards and no {INDEX}", rule, "copy the index there")
     raise UserError(f"{folder}: no {WEIGHTS}", "a model folder holds its weights", "name a folder that has them")
 
 

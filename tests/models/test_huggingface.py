@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from encoders import encoder, wordpiece
 from safetensors.torch import load_file, save_file
 
 from bigtrain.data.schema import BytesConfig, CharsConfig
@@ -304,6 +305,34 @@ def test_shards(save: Callable[..., Path], architecture: str) -> None:
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers 1000000000.*at most 10000"),
+        ({"num_hidden_layers": 9999}, "9999 layers by config.json, 2 in the files"),
+        ({"max_position_embeddings": 10**8}, "max_position_embeddings 100000000.*at most"),
+        ({"vocab_size": 10**12}, "vocab_size 1000000000000.*at most"),
+        ({"dropout": 1.5}, "dropout 1.5.*below 1"),
+        ({"rms_norm_eps": float("inf")}, "rms_norm_eps Infinity"),
+        ({"architectures": ["LlamaForSequenceClassification"], "num_labels": 10**12}, "num_labels"),
+    ],
+)
+def test_sizes_that_no_model_has_are_refused_before_one_is_built(
+    save: Callable[..., Path], changes: dict[str, Any], words: str
+) -> None:
+    folder = save(decoder())
+    edit(folder, **changes)
+    with pytest.raises(UserError, match=rf"(?s){words}"):
+        read_folder(folder)
+
+
+def test_shards_without_an_index(save: Callable[..., Path]) -> None:
+    folder = save(decoder(), shard_bytes=6000)
+    (folder / "model.safetensors.index.json").unlink()
+    with pytest.raises(UserError, match=r"shards and no model\.safetensors\.index\.json"):
+        load_model(folder)
+
+
 def test_the_tokenizer_of_another_model_is_refused(save: Callable[..., Path], caplog: pytest.LogCaptureFixture) -> None:
     folder = save(decoder())
     read_folder(folder)
@@ -311,9 +340,22 @@ def test_the_tokenizer_of_another_model_is_refused(save: Callable[..., Path], ca
     with pytest.raises(UserError, match=r"5 entries.*token 256(?s:.)*another model"):
         read_folder(folder)
     edit(folder, eos_token_id=2)
-    with caplog.at_level("WARNING", logger="bigtrain"):
+    (folder / "generation_config.json").unlink()
+    with pytest.raises(UserError, match=r"ends it with 4, and config\.json ends a text with token 2"):
         read_folder(folder)
-    assert "ends a text with token 2, the tokenizer with 4" in caplog.text
+    edit(folder, eos_token_id=[2, 4])
+    read_folder(folder)
+    assert "5 entries, an embedding of 320 rows: is it the tokenizer of another model?" in caplog.text
+
+
+def test_an_encoder_and_its_tokenizer_agree_about_its_marks(tmp_path: Path) -> None:
+    tokenizer = wordpiece()
+    save_model(tmp_path, encoder("bert"), tokenizer)
+    edit(tmp_path, eos_token_id=2, bos_token_id=0)  # as published, of tokens that BERT has not
+    read_folder(tmp_path)
+    edit(tmp_path, mask_token_id=1)
+    with pytest.raises(UserError, match=r"token 1 as mask_token, the tokenizer token \d(?s:.)*another model"):
+        read_folder(tmp_path)
 
 
 def test_a_tokenizer_with_more_entries_than_rows_is_refused_unless_they_will_be_made(
