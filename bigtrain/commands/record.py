@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SHOWN = "validation.html"  # in the best checkpoint: what the report shows of its evaluation
 TABLES = "validation.json"  # and what result.json says of its labels
 MERGED = "merged"  # in the run folder: a model that opens without its adapter
-_ASKED_AFTER_SECONDS = 60  # asking transformers takes some; a shorter run is not worth them
+_ASKED_AFTER_SECONDS = 5  # asking transformers takes as many; a shorter run is not worth them
 
 
 def take_folder(loaded: configs.Loaded) -> RunFolder:

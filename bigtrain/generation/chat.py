@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any
 
 import numpy as np
-import tokenizers
 
 from bigtrain.data.tasks.packed import Scored
 from bigtrain.errors import UserError
@@ -42,9 +41,7 @@ class Chat:
                 "name a model that was trained to chat, or give the text as it is with prompt=",
             )
         self._where, self._template = where, _compile(source, where)
-        backend = tokenizers.Tokenizer.from_str(json.dumps(tokenizer.spec))
-        backend.encode_special_tokens = False
-        self._backend = backend
+        self._backend = tokenizer.marked
         marks = [token["content"] for token in tokenizer.spec["added_tokens"] if token["special"]]
         longest_first = sorted(marks, key=len, reverse=True)
         self._mark = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tokenizers
 import torch
 
 from bigtrain.data.frame import Frame, mask_id
@@ -32,13 +30,11 @@ def prompt_encoder(tokenizer: Tokenizer, longest: int) -> Callable[[str], list[i
 
     The result raises UserError for a text without a mask, and for one of more than `longest` tokens.
     """
-    backend = tokenizers.Tokenizer.from_str(json.dumps(tokenizer.spec))
-    backend.encode_special_tokens = False
     frame, hidden = Frame.of(tokenizer), mask_id(tokenizer)
     mask = tokenizer.backend.id_to_token(hidden)
 
     def encode(text: str) -> list[int]:
-        ids = frame.around(np.array(backend.encode(text, add_special_tokens=False).ids, np.int64)).tolist()
+        ids = frame.around(np.array(tokenizer.marked.encode(text, add_special_tokens=False).ids, np.int64)).tolist()
         if hidden not in ids:
             rule = "a masked model says what stands behind a mask, and does not continue a text"
             raise UserError(f"a prompt without {mask}", rule, f"write {mask} where a word is to be found")

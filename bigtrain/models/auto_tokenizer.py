@@ -33,8 +33,14 @@ _ASK = """
 import json, sys
 from transformers import AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1], local_files_only=True)
-ids = tokenizer(sys.argv[2], add_special_tokens=False)["input_ids"]
-print(json.dumps({"class": type(tokenizer).__name__, "ids": ids}))
+ids = [tokenizer(text)["input_ids"] for text in json.loads(sys.argv[2])]
+messages = [{"role": role, "content": "Hi!"} for role in ("user", "assistant", "user")]
+try:
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    chat = [text, tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)]
+except Exception:  # no template, or one that wants other messages
+    chat = ["", []]
+print(json.dumps({"class": type(tokenizer).__name__, "ids": ids, "chat": chat}))
 """
 
 
@@ -66,14 +72,41 @@ def warn_of_pitfall(architecture: str, tokenizer: Tokenizer) -> None:
 
 
 def check_installed(folder: Path, architecture: str, tokenizer: Tokenizer) -> None:
-    """Compare the ids of a probe text with those of the installed transformers, and warn where they differ.
+    """Compare ids with those of the installed transformers' defaults, and warn where they differ.
+
+    Those of a probe text, of the same with special tokens in it, and of what the chat template writes, if there is one.
 
     folder: a whole model folder. Takes seconds the first time; the answer is kept in the cache for this version, type
     and tokenizer. What `warn_of_pitfall` has said is not said again.
     """
     answer = _answer(folder, architecture, tokenizer)
-    if answer and answer["ids"] != tokenizer.encode(PROBE) and not pitfall(architecture, tokenizer):
-        _warn(f"it builds {answer['class']}; PreTrainedTokenizerFast.from_pretrained reads the file as it is")
+    if not answer or pitfall(architecture, tokenizer):
+        return
+    text, chat = answer["chat"]
+    both = zip(answer["ids"], (_framed(tokenizer, probe) for probe in _probes(tokenizer)), strict=True)
+    same = [theirs == ours for theirs, ours in both] + [chat == _found(tokenizer, text)]
+    if not all(same):
+        where = ("text", "text with special tokens in it", "what the chat template writes")[same.index(False)]
+        _warn(
+            f"for {where} it builds {answer['class']}; PreTrainedTokenizerFast.from_pretrained reads the file as it is"
+        )
+
+
+def _probes(tokenizer: Tokenizer) -> list[str]:
+    """A text, and one with the special tokens that have a role."""
+    special = [token["content"] for token in tokenizer.spec["added_tokens"] if token["special"]]
+    named = [token for token in special if tokenizer.backend.token_to_id(token) in tokenizer.roles.values()]
+    return [PROBE, "".join(f"a {token} b" for token in named)]
+
+
+def _framed(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Ids with what the tokenizer puts around a text."""
+    before, after = tokenizer.around
+    return [*before, *_found(tokenizer, text), *after]
+
+
+def _found(tokenizer: Tokenizer, text: str) -> list[int]:
+    return list(tokenizer.marked.encode(text, add_special_tokens=False).ids)
 
 
 def _warn(reason: str) -> None:
@@ -81,18 +114,18 @@ def _warn(reason: str) -> None:
 
 
 def _answer(folder: Path, architecture: str, tokenizer: Tokenizer) -> dict[str, Any] | None:
-    """Class and ids of AutoTokenizer; None where it cannot be asked."""
+    """What `_ASK` says of AutoTokenizer; None where it cannot be asked."""
     try:
         version = importlib.metadata.version("transformers")
     except importlib.metadata.PackageNotFoundError:
         return None
-    question = [version, architecture, tokenizer.hash, sorted(tokenizer.config.items()), PROBE]
+    probes = _probes(tokenizer)
+    question = [version, architecture, tokenizer.hash, sorted(tokenizer.config.items()), _ASK, probes]
     digest = hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()
     kept = cache_folder() / "auto_tokenizer" / f"{digest}.json"
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
-        before = json.loads(kept.read_bytes())
-        return {"class": before["class"], "ids": before["ids"]}
-    answer = _ask(folder.resolve())
+        return _shaped(json.loads(kept.read_bytes()))
+    answer = _ask(folder.resolve(), probes)
     if answer:
         with contextlib.suppress(OSError, DiskFull):  # a cache that cannot be written is none
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -100,20 +133,24 @@ def _answer(folder: Path, architecture: str, tokenizer: Tokenizer) -> dict[str, 
     return answer
 
 
-def _ask(folder: Path) -> dict[str, Any] | None:
+def _shaped(answer: Any) -> dict[str, Any]:
+    text, chat = answer["chat"]
+    return {"class": str(answer["class"]), "ids": list(answer["ids"]), "chat": [str(text), list(chat)]}
+
+
+def _ask(folder: Path, probes: list[str]) -> dict[str, Any] | None:
     offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", _ASK, str(folder), PROBE],
+            [sys.executable, "-P", "-c", _ASK, str(folder), json.dumps(probes)],
             env={**os.environ, **offline},
             capture_output=True,
             text=True,
             timeout=_PATIENCE_SECONDS,
             check=True,
         )
-        answer = json.loads(done.stdout.splitlines()[-1])
-        return {"class": str(answer["class"]), "ids": list(answer["ids"])}
-    except (OSError, subprocess.SubprocessError, ValueError, LookupError) as error:
+        return _shaped(json.loads(done.stdout.splitlines()[-1]))
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError) as error:
         said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
         log.info("transformers could not be asked whether it reads the tokenizer alike: %s", "".join(said[-1:]))
         return None

@@ -32,10 +32,8 @@ UNKNOWN = "<|unk|>"
 # Tokens that end a document in the tokenizers people bring, for those that do not say which it is.
 _KNOWN_EOS = (EOS, "</s>", "<|end_of_text|>", "<|im_end|>", "[SEP]")
 _EMPTY: dict[str, Any] = {"added_tokens": [], "normalizer": None, "pre_tokenizer": None}  # what a file may leave out
-_KEPT = (
-    *("bos_token", "eos_token", "pad_token", "unk_token", "cls_token", "sep_token", "mask_token"),
-    *("chat_template", "model_input_names"),
-)
+_ROLES = ("bos_token", "eos_token", "pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+_KEPT = (*_ROLES, "chat_template", "model_input_names")
 _MUCH = 1 << 18  # characters from which on a table of words is worth while
 
 
@@ -106,6 +104,19 @@ class Tokenizer:
         encoding = self.backend.encode("a", add_special_tokens=True)
         text = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
         return (encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]) if text else ([], [])
+
+    @functools.cached_property
+    def roles(self) -> dict[str, int]:
+        """The token of each role, as transformers names them: `eos_token`, `mask_token` and so on."""
+        ids = {role: self._id_of(role) for role in _ROLES}
+        return {role: id_ for role, id_ in ids.items() if id_ is not None}
+
+    @functools.cached_property
+    def marked(self) -> tokenizers.Tokenizer:
+        """A backend to which the name of a special token in a text is that token."""
+        backend = tokenizers.Tokenizer.from_str(json.dumps(self.spec))
+        backend.encode_special_tokens = False
+        return backend
 
     @functools.cached_property
     def begin_ids(self) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from begun import beginning_with
 from harness import run_verb, text
 
 from bigtrain.commands.tasks.labelled import row_encoder
@@ -22,18 +23,6 @@ from bigtrain.tokenizer import Tokenizer, settings, train
 
 BOS = "<|begin_of_text|>"
 PROMPT = "the old cat"
-
-
-def beginning_with(tokenizer: Tokenizer, token: str) -> Tokenizer:
-    """The same tokenizer, which puts a token before every text."""
-    id_ = tokenizer.backend.token_to_id(token)
-    template = {
-        "type": "TemplateProcessing",
-        "single": [{"SpecialToken": {"id": token, "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
-        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {token: {"id": token, "ids": [id_], "tokens": [token]}},
-    }
-    return Tokenizer({**tokenizer.spec, "post_processor": template}, {**tokenizer.config, "bos_token": token})
 
 
 @pytest.fixture(scope="module")

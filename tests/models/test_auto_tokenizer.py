@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import tokenizers
+from begun import beginning_with
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from bigtrain.data.schema import BPEConfig, BytesConfig, CharsConfig, WordsConfig
+from bigtrain.data.schema import BPEConfig, BytesConfig, CharsConfig, WordPieceConfig, WordsConfig
 from bigtrain.models import auto_tokenizer
 from bigtrain.models.auto_tokenizer import PROBE, check_installed, pitfall, warn_of_pitfall
 from bigtrain.models.huggingface_config import config_json
@@ -88,7 +89,7 @@ def test_the_installed_version_is_asked_once(
         caplog.clear()
         with caplog.at_level(logging.WARNING, logger="bigtrain"):
             check_installed(folder, "qwen2", TOKENIZERS["bpe"])
-        assert "other ids than this model is trained with: it builds Qwen2Tokenizer" in caplog.text
+        assert "other ids than this model is trained with: for text it builds Qwen2Tokenizer" in caplog.text
         [kept] = (tmp_path / "cache" / "auto_tokenizer").iterdir()
         assert json.loads(kept.read_text())["class"] == "Qwen2Tokenizer"
         monkeypatch.setattr(subprocess, "run", None)  # not called again
@@ -98,10 +99,12 @@ def test_the_installed_version_is_asked_once(
     ("architecture", "answer", "known", "found"),
     [
         ("llama", "same", "", ""),
-        ("llama", "other", "", "it builds Odd"),
+        ("llama", "text", "", "for text it builds Odd"),
+        ("llama", "special", "", "for text with special tokens in it it builds Odd"),
+        ("llama", "chat", "", "for what the chat template writes it builds Odd"),
         ("llama", None, "", ""),
         ("qwen2", "same", "Qwen2Tokenizer", ""),
-        ("qwen2", "other", "Qwen2Tokenizer", ""),  # said already
+        ("qwen2", "text", "Qwen2Tokenizer", ""),  # said already
         ("qwen2", None, "Qwen2Tokenizer", ""),
     ],
 )
@@ -115,9 +118,16 @@ def test_what_is_said(
     found: str,
 ) -> None:
     tokenizer = TOKENIZERS["bytes"]
-    ids = {"same": tokenizer.encode(PROBE), "other": [1]}
+    tokenizer = Tokenizer(tokenizer.spec, {**tokenizer.config, "chat_template": "{{ eos_token }}"})
+    good = [tokenizer.encode(PROBE), [ord("a"), ord(" "), 256, ord(" "), ord("b")]]
+    answers = {
+        "same": {"ids": good, "chat": [EOS, [256]]},
+        "text": {"ids": [[1], good[1]], "chat": [EOS, [256]]},
+        "special": {"ids": [good[0], tokenizer.encode(f"a {EOS} b")], "chat": [EOS, [256]]},
+        "chat": {"ids": good, "chat": [EOS, tokenizer.encode(EOS)]},
+    }
     monkeypatch.setenv("BIGTRAIN_CACHE", str(tmp_path))
-    monkeypatch.setattr(auto_tokenizer, "_ask", lambda _: answer and {"class": "Odd", "ids": ids[answer]})
+    monkeypatch.setattr(auto_tokenizer, "_ask", lambda *_: answer and {"class": "Odd", **answers[answer]})
     monkeypatch.setattr(auto_tokenizer.importlib.metadata, "version", lambda _: "99")
     with caplog.at_level(logging.WARNING, logger="bigtrain"):
         warn_of_pitfall(architecture, tokenizer)
@@ -132,10 +142,39 @@ def test_what_is_said(
 
 def test_a_version_that_fails_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto_tokenizer, "_ASK", "raise SystemExit('broken')")
-    assert auto_tokenizer._ask(tmp_path) is None
+    assert auto_tokenizer._ask(tmp_path, []) is None
     monkeypatch.setattr(auto_tokenizer, "_ASK", "print('no JSON')")
-    assert auto_tokenizer._ask(tmp_path) is None
+    assert auto_tokenizer._ask(tmp_path, []) is None
     (tmp_path / "cache").write_text("in the way of a folder")
     monkeypatch.setenv("BIGTRAIN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(auto_tokenizer, "_ASK", 'print(\'{"class": "X", "ids": [1]}\')')
+    monkeypatch.setattr(auto_tokenizer, "_ASK", 'print(\'{"class": "X", "ids": [[], []], "chat": ["", []]}\')')
     check_installed(tmp_path, "llama", TOKENIZERS["bytes"])
+
+
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "with bos"])
+def test_defaults_special_tokens_and_templates_are_compared(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("transformers")
+    monkeypatch.setenv("BIGTRAIN_CACHE", str(tmp_path / "cache"))
+    config = WordPieceConfig(vocab_size=60) if kind == "wordpiece" else BPEConfig(vocab_size=300)
+    config.chat_template = "chatml"
+    tokenizer = train(config, [TEXT])
+    if kind == "with bos":
+        tokenizer = beginning_with(tokenizer, EOS)
+    (tmp_path / "model").mkdir()
+    folder = folder_of(tmp_path / "model", "llama", tokenizer)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="bigtrain"):
+        check_installed(folder, "llama", tokenizer)
+    assert not caplog.text
+    [kept] = (tmp_path / "cache" / "auto_tokenizer").iterdir()
+    answer = json.loads(kept.read_text())
+    assert answer["chat"][0].startswith("<|im_start|>user")
+    assert answer["ids"][0] == auto_tokenizer._framed(tokenizer, PROBE)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    write_json(folder / "tokenizer_config.json", {**settings, "split_special_tokens": True})
+    kept.unlink()
+    with caplog.at_level(logging.WARNING, logger="bigtrain"):
+        check_installed(folder, "llama", tokenizer)
+    assert "for text with special tokens in it it builds" in caplog.text
