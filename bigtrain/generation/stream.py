@@ -15,7 +15,11 @@ class TextStream:
 
     def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stop: Sequence[str] = ()) -> None:
         self._tokenizer, self._stop = tokenizer, stop
-        self._tokens = list(prompt[-_CONTEXT:])  # from the last place where text was decoded
+        start = max(0, len(prompt) - _CONTEXT)
+        # A tokenizer that falls back to bytes makes no character of a run of bytes that begins inside of one.
+        while start and tokenizer.decode(prompt[start:]).startswith(_UNFINISHED):
+            start = max(0, 2 * start - len(prompt))
+        self._tokens = list(prompt[start:])  # from the last place where text was decoded
         self._known = len(self._tokens)  # how many of these have given their text
         self.text = ""
         self.stopped = False

@@ -39,7 +39,7 @@ def settings(chosen: Tokenizer | TrainableTokenizerConfig) -> dict[str, Any]:
     Raises UserError where the chat template cannot be read.
     """
     if isinstance(chosen, Tokenizer):
-        found = {"name": "file", "hash": chosen.hash, "eos_id": chosen.eos_id}
+        found: dict[str, Any] = {"name": "file", "hash": chosen.hash, "eos_id": chosen.eos_id}
         if chosen.begin_ids:
             found["begin_ids"] = chosen.begin_ids
         template = chosen.config.get("chat_template")

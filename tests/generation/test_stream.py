@@ -1,8 +1,11 @@
 """Text token by token: whole characters, stop strings across token borders, nothing shown that is taken back."""
 
+import json
 import random
 
 import pytest
+import tokenizers
+from tokenizers import decoders, models, normalizers
 
 from bigtrain.data.schema import BytesConfig, CharsConfig
 from bigtrain.generation.stream import TextStream
@@ -34,6 +37,38 @@ def test_characters_are_shown_whole(tokenizer: Tokenizer) -> None:
     assert "".join(pieces) == TEXT
     assert not any("\ufffd" in piece for piece in pieces)
     assert max(map(len, pieces)) == 1  # and at once
+
+
+def falling_back() -> Tokenizer:
+    """Letters and blanks, and bytes for all other characters: the shape of Llama 2's and Mistral's tokenizers."""
+    entries = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *"▁ab", "▁a", "▁▁"]
+    model = models.BPE(
+        {entry: id_ for id_, entry in enumerate(entries)},
+        [("▁", "a"), ("▁", "▁")],
+        unk_token="<unk>",
+        byte_fallback=True,
+        fuse_unk=True,
+    )
+    backend = tokenizers.Tokenizer(model)
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    return Tokenizer(json.loads(backend.to_str()), {"eos_token": "</s>", "bos_token": "<s>"})
+
+
+def test_a_prompt_whose_end_is_bytes_goes_on_in_whole_characters() -> None:
+    tokenizer, draw = falling_back(), random.Random(0)
+    pieces = ["你", "é", "🙂", " ", "a", "b", "  "]
+    cases = [("你好", "你好"), ("🙂" * 40, "🙂")]
+    cases += [("".join(draw.choices(pieces, k=4)), "".join(draw.choices(pieces, k=6))) for _ in range(300)]
+    for prompt, text in cases:
+        ids = tokenizer.encode(prompt)
+        whole = tokenizer.encode(prompt + text)
+        if whole[: len(ids)] == ids:
+            stream = TextStream(tokenizer, ids)
+            assert "".join(shown(stream, whole[len(ids) :])) == stream.text == text
+            assert TextStream(tokenizer, ids).whole(whole[len(ids) :]) == text
 
 
 def test_bytes_that_are_no_text_come_out_as_the_tokenizer_has_them(tokenizer: Tokenizer) -> None:
