@@ -33,6 +33,8 @@ def identity(plain: dict[str, Any], *, data_fingerprint: str | dict[str, Any], t
     for key in _TRAINED:  # absent where everything is trained alike, as in runs that began before there was a choice
         if kept.get(key) in (None, [], "none"):
             kept.pop(key, None)
+    if not kept.get("objective.new_head"):
+        kept.pop("objective.new_head", None)
     if kept.get("model.rope_scaling.kind", "") is None:  # nothing changes in the model that it starts from
         kept = {key: value for key, value in kept.items() if not key.startswith("model.rope_scaling.")}
     return {**_flatten({"data": data_fingerprint}), "tokenizer": tokenizer_hash, **kept}

@@ -140,7 +140,7 @@ def _train(
     if task.before:
         task.before(path, start is not None)
     source = start.model if start else task.init_from
-    model = _with_weights(task, source, placement, config.seed)
+    model = _with_weights(task, source, placement, config.seed, new_head=task.new_head and start is None)
     optimizer = config.optimizer.build(model)
     if config.train.layer_lr_decay:
         optimizer.set_ratios(layer_ratios(model, config.train.layer_lr_decay))
@@ -200,14 +200,14 @@ def _train(
     return _finish(loop, save, loaded, path, record)
 
 
-def _with_weights(task: Task, source: Path | None, placement: Placement, seed: int) -> Model:
+def _with_weights(task: Task, source: Path | None, placement: Placement, seed: int, *, new_head: bool) -> Model:
     """The task's model with the weights of a model folder, or random ones."""
     from bigtrain.models.base import materialise
     from bigtrain.models.huggingface import materialise_from
 
     if source is None:
         return materialise(task.model, placement.device, seed)
-    return materialise_from(source, task.model, placement.device, seed, tokenizer=task.tokenizer)
+    return materialise_from(source, task.model, placement.device, seed, tokenizer=task.tokenizer, new_head=new_head)
 
 
 def _finish(loop: Loop, save: Saver, loaded: configs.Loaded, path: Path, record: Record | None) -> dict[str, Any]:

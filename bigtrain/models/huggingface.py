@@ -21,7 +21,7 @@ from bigtrain.models.huggingface_folder import read_folder
 from bigtrain.models.huggingface_generation import FILE as GENERATION
 from bigtrain.models.huggingface_generation import generation_json
 from bigtrain.models.names import Entry
-from bigtrain.models.output import Output
+from bigtrain.models.output import LANGUAGE, Output
 from bigtrain.models.vocabulary import Moved
 from bigtrain.models.weight_files import INDEX, WEIGHTS, WeightFiles, listed
 from bigtrain.storage import write_json, write_text
@@ -60,23 +60,30 @@ def lacks_head(folder: Path) -> bool:
 
 
 def materialise_from(
-    folder: Path, model: D, device: torch.device, seed: int, *, tokenizer: Tokenizer | None = None
+    folder: Path,
+    model: D,
+    device: torch.device,
+    seed: int,
+    *,
+    tokenizer: Tokenizer | None = None,
+    new_head: bool = False,
 ) -> D:
     """Give a model from the meta device its memory and the weights of a folder; a new head is drawn from `seed`.
 
     A model for labelled data gets one from a language model, a masked model from a bare encoder.
 
     tokenizer: the one that the model is for. Where it is not the folder's own, or the embedding has another number of
-    rows, the rows move with their tokens: see `vocabulary.Moved`.
+    rows, the rows move with their tokens: see `vocabulary.Moved`. new_head: the folder's gives way to a new one.
     """
     moved = _moved(folder, model, tokenizer) if tokenizer else None
-    new = _matched(folder, model, moved).new  # before there is memory for what a config.json may claim
+    matched = _matched(folder, model, moved, new_head=new_head)
+    new = matched.new  # before there is memory for what a config.json may claim
     for head, what in (("head.", "masked tokens"), ("next_sentence.", "the next sentence")):
         if any(name.startswith(head) for name in new) and model.output.language:
             log.warning("%s: no head for %s, so a new one is drawn", folder, what)
     model.to_empty(device=device)
     model.init_weights(seed, only=new)
-    load_weights(folder, model, moved, seed)
+    _load(matched, model, moved, seed)
     return model
 
 
@@ -88,7 +95,11 @@ def load_weights(folder: Path, model: Model, moved: Moved | None = None, seed: i
     damaged, and with the list of every tensor that is missing, unexpected or of another shape; nothing has been copied
     then.
     """
-    files, where, wanted, _ = _matched(folder, model, moved)
+    _load(_matched(folder, model, moved), model, moved, seed)
+
+
+def _load(matched: _Matched, model: Model, moved: Moved | None, seed: int) -> None:
+    files, where, wanted, _ = matched
     parameters = dict(model.named_parameters())
     rows = _vocabulary_rows(model)
     with torch.no_grad():
@@ -127,9 +138,10 @@ class _Matched(NamedTuple):
     new: set[str]  # parameters of the model that they do not give
 
 
-def _matched(folder: Path, model: Model, moved: Moved | None) -> _Matched:
+def _matched(folder: Path, model: Model, moved: Moved | None, *, new_head: bool = False) -> _Matched:
     """How the files of a folder and a model go together. Raises UserError, see `load_weights`."""
     source, names = read_config(folder), names_of(model.config)
+    output = LANGUAGE if new_head else source.output  # a head for labels is of no use to one for other labels
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     if moved:
         shapes |= {
@@ -138,7 +150,7 @@ def _matched(folder: Path, model: Model, moved: Moved | None) -> _Matched:
     files = model_files(folder, model)
     where = names.full_names(files.shapes, source.config, model.output)
     files.check_types(where.values())  # not those of the constants, which are left out
-    new = names.new(model.config, model.output, source.output, where)
+    new = names.new(model.config, model.output, output, where)
     wanted = [entry for entry in names.entries(model.config, model.output) if new.isdisjoint(entry.ours)]
     wrong: dict[str, list[str]] = {"missing": [], "unexpected": [], "misshapen": []}
     for entry in wanted:
@@ -148,7 +160,7 @@ def _matched(folder: Path, model: Model, moved: Moved | None) -> _Matched:
         elif (there := files.shapes[where[entry.theirs]]) != shape:
             wrong["misshapen"].append(f"{entry.theirs} is {there}, the config wants {shape}")
     known = {entry.theirs for entry in wanted}
-    wrong["unexpected"] = sorted(where.keys() - known - _spare(files, where, model, source.output))
+    wrong["unexpected"] = sorted(where.keys() - known - _spare(files, where, model, output))
     if any(wrong.values()):
         found = "; ".join(f"{kind}: {listed(names)}" for kind, names in wrong.items() if names)
         raise UserError(
@@ -196,7 +208,7 @@ def save_model(
     config = config_json(model.config, tokenizer, model.output)
     if model.causal and model.output.language:
         write_json(folder / GENERATION, generation_json(tokenizer, generation or {}))
-    tokenizer.save(folder)
+    tokenizer.save(folder, longest=model.config.max_seq_len)
     if model.adapter:
         save_adapter(folder, model, config)
         return

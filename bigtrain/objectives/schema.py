@@ -57,6 +57,7 @@ class ClassifyConfig:
     labels: list[str] = option(
         list, "the labels in the order of the model's outputs; empty: sorted, or those that the model has"
     )
+    new_head: bool = option(False, "draw a new head where the model has one, for other labels than those it knows")
     class_weights: ClassWeights = option(ClassWeights.none, "balanced: labels with few rows count more in the loss")
     label_smoothing: float = option(0.0, "share of the truth that is spread over all labels", at_least=0, below=1)
 
@@ -81,6 +82,7 @@ class TagConfig:
     labels: list[str] = option(
         list, "the tags in the order of the model's outputs; empty: sorted, or those that the model has"
     )
+    new_head: bool = option(False, "draw a new head where the model has one, for other labels than those it knows")
 
     def check(self) -> None:
         """Rules between keys. Raises UserError."""

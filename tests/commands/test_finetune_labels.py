@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 from encoders import encoder, wordpiece
-from harness import run_verb, task_sections, text
+from harness import bits, run_verb, task_sections, text
+from safetensors.torch import load_file
 
 from bigtrain.commands import finetune
 from bigtrain.config import load
@@ -147,6 +148,9 @@ def test_several_labels_keep_their_thresholds(home: Path) -> None:
     with torch.no_grad():
         logits = theirs(**tokenizer([row["text"]], return_tensors="pt")).logits[0]
     assert list(row["probabilities"].values()) == pytest.approx(logits.sigmoid().tolist(), abs=1e-4)
+    assert tokenizer.model_max_length == theirs.config.n_positions
+    pipeline = transformers.pipeline("text-classification", folder, device="cpu")
+    assert pipeline("the old cat " * 200, truncation=True)[0]["label"] in output.labels
 
 
 def test_scores(home: Path) -> None:
@@ -216,3 +220,41 @@ def test_labels_in_another_order_than_the_checkpoints(home: Path) -> None:
         run_verb("finetune", ["objective=classify", *given])
     done = run_verb("finetune", ["objective=classify", *words(home, "kept", start, "train.max_steps=1")])
     assert read_config(Path(done["checkpoint"])).output.labels == ("good", "bad")
+
+
+def test_a_head_whose_labels_have_no_names_gets_them(home: Path, tmp_path: Path) -> None:
+    tokenizer = wordpiece([*WORDS, *"abcdefghijklmnopqrstuvwxyz."])
+    model = encoder("bert", Output.numbered(2), max_seq_len=64, vocab_size=80)
+    save_model(tmp_path, model, tokenizer)
+    given = ["objective=classify", *words(home, "named", f"init_from={tmp_path}", "train.max_steps=1")]
+    with pytest.raises(UserError, match=r"(?s)LABEL_0, LABEL_1.*objective\.labels=\[NAME"):
+        run_verb("finetune", given)
+    with pytest.raises(UserError, match=r"(?s)in that order.*objective\.new_head=true"):
+        run_verb("finetune", [*given, "objective.labels=[bad,good,so so]"])
+    done = run_verb("finetune", [*given, "objective.labels=[good,bad]", "optimizer.lr=1e-9"])
+    assert read_config(Path(done["checkpoint"])).output.labels == ("good", "bad")
+    before, after = (head_of(folder) for folder in (tmp_path, done["checkpoint"]))
+    assert torch.allclose(before, after, atol=1e-6)
+
+
+def head_of(folder: Path | str) -> torch.Tensor:
+    return load_file(Path(folder) / "model.safetensors")["classifier.weight"]
+
+
+def test_a_new_head_for_other_labels(home: Path, tmp_path: Path) -> None:
+    first = run_verb("finetune", ["objective=classify", *words(home, "old head", "train.max_steps=1")])
+    lines = [json.loads(line) for line in (home / "train.jsonl").read_text().splitlines()]
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row | {"label": f"new {row['label']}"}) + "\n" for row in lines))
+    given = ["objective=classify", f"init_from={first['checkpoint']}", f"data.train={rows}", f"data.validation={rows}"]
+    given += ["seed=7", "schedule=constant", "device=cpu", "device.precision=fp32", "objective.new_head=true"]
+    with pytest.raises(UserError, match=r"(?s)'new \w+'.*objective\.new_head=true"):
+        run_verb("finetune", [*given[:-1], "train.max_steps=1", f"run.dir={tmp_path / 'no'}"])
+    for run, steps in (("whole", 2), ("parts", 1), ("parts", 2)):
+        done = run_verb("finetune", [*given, f"train.max_steps={steps}", f"run.dir={tmp_path / run}"])
+    assert read_config(Path(done["checkpoint"])).output.labels == ("new bad", "new good")
+    assert (head_of(done["checkpoint"]) - head_of(first["checkpoint"])).abs().max() > 1e-2
+    weights = [bits(tmp_path / run)["model.safetensors"] for run in ("parts", "whole")]
+    assert weights[0] == weights[1]  # it is drawn once
+    with pytest.raises(UserError, match="a new one in any case"):
+        run_verb("finetune", ["objective=classify", *words(home, "no head", "objective.new_head=true")])

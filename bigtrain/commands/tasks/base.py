@@ -47,6 +47,7 @@ class Task:
     seq_len: int
     batch_rows: int
     lines: int = 1  # of `seq_len` tokens, that a row has
+    new_head: bool = False  # the head of `init_from` gives way to a new one, though it is of the same kind
     # What is to be known before the first step, once the run folder is there; and whether the run has checkpoints.
     before: Callable[[Path, bool], None] | None = None
     examples: Callable[[], list[tuple[str, str]]] | None = None  # texts before and after, for --dry-run to show

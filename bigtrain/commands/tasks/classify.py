@@ -50,7 +50,7 @@ def classify_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     training, checked = found
     assert training is not None
     shape = starting_shape(source.config, tokenizer, config.model)
-    thresholds = source.output.thresholds if source.output.kind is kind else ()
+    thresholds = source.output.thresholds if (source.output.kind, source.output.labels) == (kind, labels) else ()
     model = on_meta(shape, Output(kind, labels, thresholds))
     objective = (_multi_label if several else _single)(config, model, training, checked)
 
@@ -62,14 +62,15 @@ def classify_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
         return report().sections(sums)
 
     task = labelled_task(loaded, placement, folder, tokenizer, model, objective, parts, (training, checked), sections)
-    task.tables = lambda sums: report().tables(sums)
+    task.new_head, task.tables = config.objective.new_head, lambda sums: report().tables(sums)
     return task
 
 
 def _several(config: FinetuneConfig, source: ModelFolder, rows: Rows) -> bool:
     """Whether rows may have any number of labels."""
     asked = config.objective.multi_label or config.data.label_separator is not None
-    return asked or several_labels(rows) or source.output.kind is OutputKind.labels
+    goes_on = source.output.kind is OutputKind.labels and not config.objective.new_head
+    return asked or several_labels(rows) or goes_on
 
 
 def _names(config: FinetuneConfig, source: ModelFolder, rows: Rows) -> Names:

@@ -13,6 +13,7 @@ from bigtrain.config import Loaded
 from bigtrain.data.schema import TagsConfig
 from bigtrain.data.tasks.forms_schema import TrainFormsConfig
 from bigtrain.data.tasks.held_out import held_out
+from bigtrain.data.tasks.labels import unnamed
 from bigtrain.data.tasks.leaks import find_leaks
 from bigtrain.errors import UserError
 from bigtrain.log import log
@@ -59,16 +60,19 @@ def head_labels(
 ) -> tuple[str, ...]:
     """The labels in the order of the outputs of a head of this kind. found: those of the rows. Raises UserError."""
     given, own = tuple(config.objective.labels), source.output.labels
-    if source.output.kind is kind:
+    if source.output.kind is kind and not config.objective.new_head:
         # A model that learns on keeps the order of its labels: its head has a row for each.
-        if given and given != own:
+        if given and given != own and not (len(given) == len(own) and unnamed(own)):
             raise UserError(
                 f"objective.labels=[{','.join(given)}] with {source.output}",
                 "its outputs are those labels in that order; rows name theirs, so that the order does not matter",
-                "leave objective.labels out",
+                "leave objective.labels out; or let objective.new_head=true draw a head for them",
             )
-        return own
-    if not source.output.language:
+        return given or own
+    if source.output.kind is not kind and config.objective.new_head:
+        rule = "it has no head for such labels, and gets a new one in any case"
+        raise UserError(f"objective.new_head=true with {source.output}", rule, "leave objective.new_head out")
+    if source.output.kind is not kind and not source.output.language:
         log.warning("%s is not what these rows ask for: its head is drawn anew", source.output)
     labels = given or found
     if len(labels) < (1 if kind is OutputKind.labels else 2):

@@ -75,6 +75,7 @@ def tag_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
         fingerprint=fingerprint(*([(one.words, one.tags) for one in part] for part in (training, checked))),
         seq_len=seq_len,
         batch_rows=n_rows,
+        new_head=config.objective.new_head,
         sections=lambda sums: TagReport(objective).sections(sums),
     )
 
@@ -89,7 +90,8 @@ def _read_parts(loaded: Loaded, source: ModelFolder) -> tuple[list[Sentence], li
     refuse_unread(loaded, ["train.sample_prompts"], "objective=tag", "such a model writes no text")
     data = config.data
     assert data.train
-    own = source.output.labels if source.output.kind is OutputKind.tags else ()
+    goes_on = source.output.kind is OutputKind.tags and not config.objective.new_head
+    own = source.output.labels if goes_on else ()
     numbered = config.objective.labels or own
     training = read_sentences(Path(data.train), data.words_field, data.tags_field, numbered)
     if path := validation_file(loaded):

@@ -105,12 +105,23 @@ def _places(rows: Rows, names: Names, labels: Sequence[str]) -> list[list[int]]:
     return [[place_of[name] for name in found] for found in names]
 
 
+def unnamed(labels: Sequence[str]) -> bool:
+    """Whether nobody has said what the labels are called: they have the names that transformers gives them."""
+    return list(labels) == [f"LABEL_{number}" for number in range(len(labels))]
+
+
 def unknown_label(where: str, name: str, labels: Sequence[str]) -> UserError:
     """The error for a label that a model does not have."""
     known = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
     near = difflib.get_close_matches(name, labels, 1)
+    remedy = (
+        "correct the row, or train on rows that have this label: objective.new_head=true where the model has others"
+    )
+    if unnamed(labels):
+        remedy = "when you fine-tune it, name its outputs in their order: objective.labels=[NAME,...]; or draw others: "
+        remedy += "objective.new_head=true"
     return UserError(
         f"{where}: label {name!r}" + (f" (is {near[0]!r} meant?)" if near else ""),
         f"the model knows the labels it was trained on: {known}",
-        "correct the row, or train on rows that have this label",
+        remedy,
     )
