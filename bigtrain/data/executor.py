@@ -6,6 +6,7 @@ and a part that was begun twice does no harm.
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import multiprocessing
@@ -13,7 +14,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -27,7 +28,7 @@ from bigtrain.errors import LostProcess, UserError
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
-_DASK_PATIENCE_SECONDS = 5
+_DASK_PATIENCE_SECONDS = 10
 _AHEAD = 4  # tasks handed over for each slot: enough to keep it busy, few enough to be small
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
 
@@ -162,10 +163,11 @@ def dask_workers(config: DaskConfig, shared: Path) -> Iterator[Workers]:
     except ImportError as error:
         raise UserError("executor=dask", "it needs the package distributed", "pip install 'bigtrain[dask]'") from error
     try:
+        _greet(config.address or "")
         client = Client(config.address, timeout=_DASK_PATIENCE_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:  # a timeout is an OSError
+    except Exception as error:  # what listens there may be anything, and send anything
         raise UserError(
-            f"executor.address={config.address}: {next(iter(str(error).splitlines()), type(error).__name__)}",
+            f"executor.address={config.address}: {next(iter(str(error).splitlines()), 'no answer')}",
             f"a Dask scheduler must answer there within {_DASK_PATIENCE_SECONDS} seconds",
             "check the address, and that the scheduler runs",
         ) from error
@@ -187,6 +189,26 @@ def dask_workers(config: DaskConfig, shared: Path) -> Iterator[Workers]:
                 )
         slots = sum(client.nthreads().values())
         yield Workers(client.get_executor(pure=False), slots, (KilledWorker, CancelledError))
+
+
+def _greet(address: str) -> None:
+    """Shake hands with a scheduler, in the time that it has: a client waits for ever, and leaves threads behind.
+
+    Raises whatever goes wrong.
+    """
+    from distributed.comm.core import connect
+    from distributed.security import Security
+
+    async def shake_hands() -> None:
+        ways = Security().get_connection_args("client")
+        comm = await connect(address, timeout=_DASK_PATIENCE_SECONDS, **ways)
+        await comm.close()
+
+    async def in_time() -> None:
+        await asyncio.wait_for(shake_hands(), _DASK_PATIENCE_SECONDS)
+
+    with ThreadPoolExecutor(1) as thread:  # this one may have a loop of its own
+        thread.submit(lambda: asyncio.run(in_time())).result()
 
 
 def _unfit(version: str, shared: str) -> str:

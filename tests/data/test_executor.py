@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -205,6 +206,40 @@ def test_a_dask_address_that_does_not_answer(address: str, tmp_path: Path, monke
     ):
         pass
     assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"\xff" * 64, b"HTTP/1.0 400 Bad Request\r\n\r\n" + b" " * 99],
+    ids=["nothing", "garbage", "a web server's"],
+)
+def test_a_dask_address_at_which_something_else_listens(answer: bytes, tmp_path: Path) -> None:
+    """In a process of its own: what is left of a client that failed says so when Python ends."""
+    pytest.importorskip("distributed")
+    program = f"""if True:
+        from pathlib import Path
+        from bigtrain.data import executor
+        from bigtrain.data.executor_schema import DaskConfig
+        from bigtrain.errors import UserError
+        executor._DASK_PATIENCE_SECONDS = 1
+        try:
+            with executor.dask_workers(DaskConfig(address="tcp://127.0.0.1:PORT"), Path({str(tmp_path)!r})):
+                pass
+        except UserError as error:
+            print(error.given)
+        """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        process = subprocess.Popen(
+            [sys.executable, "-c", program.replace("PORT", str(port))], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        server.settimeout(20)
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(answer)
+            written, _ = process.communicate(timeout=20)
+    assert written.decode().startswith(f"executor.address=tcp://127.0.0.1:{port}: ")
+    assert len(written.splitlines()) == 1
 
 
 def test_a_dask_address_must_be_named() -> None:
