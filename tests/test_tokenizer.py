@@ -319,7 +319,17 @@ def test_the_chat_template_is_carried_along(tmp_path: Path) -> None:
     assert (target / "chat_template.jinja").read_text() == "{{ messages }}"
     assert Tokenizer.load(target).config["chat_template"] == "{{ messages }}"
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
-    assert "auto_map" not in config
+    assert not {"auto_map", "model_max_length"} & config.keys()
+
+
+def test_lengths_are_the_models_and_sides_the_sources(tmp_path: Path) -> None:
+    sides = {"padding_side": "left", "truncation_side": "left"}
+    source = foreign(tmp_path, ["a", "</s>"], tokenizer_config={**sides, "model_max_length": 1e30})
+    (target := tmp_path / "saved").mkdir()
+    Tokenizer.load(source).save(target, longest=64)
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoTokenizer.from_pretrained(target)
+    assert (theirs.padding_side, theirs.truncation_side, theirs.model_max_length) == ("left", "left", 64)
 
 
 @pytest.mark.parametrize(

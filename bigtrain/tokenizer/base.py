@@ -33,7 +33,7 @@ UNKNOWN = "<|unk|>"
 _KNOWN_EOS = (EOS, "</s>", "<|end_of_text|>", "<|im_end|>", "[SEP]")
 _EMPTY: dict[str, Any] = {"added_tokens": [], "normalizer": None, "pre_tokenizer": None}  # what a file may leave out
 _ROLES = ("bos_token", "eos_token", "pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-_KEPT = (*_ROLES, "chat_template", "model_input_names")
+_KEPT = (*_ROLES, "chat_template", "model_input_names", "padding_side", "truncation_side")
 _MUCH = 1 << 18  # characters from which on a table of words is worth while
 
 
@@ -80,12 +80,16 @@ class Tokenizer:
                 f"{path}: {error!r}", "a tokenizer.json is written by the tokenizers library", "name another tokenizer"
             ) from error
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, *, longest: int | None = None) -> None:
         """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json into an existing folder.
 
         And chat_template.jinja where there is a template; several by name stay in tokenizer_config.json.
+
+        longest: tokens of the longest text that the model beside it reads, to which transformers then cuts.
         """
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **self.config}
+        if longest is not None:
+            config["model_max_length"] = longest
         if isinstance(config.get("chat_template"), str):
             write_text(folder / "chat_template.jinja", config.pop("chat_template"))
         special = {key: value for key, value in self.config.items() if key.endswith("_token")}

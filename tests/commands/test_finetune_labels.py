@@ -148,7 +148,7 @@ def test_several_labels_keep_their_thresholds(home: Path) -> None:
     with torch.no_grad():
         logits = theirs(**tokenizer([row["text"]], return_tensors="pt")).logits[0]
     assert list(row["probabilities"].values()) == pytest.approx(logits.sigmoid().tolist(), abs=1e-4)
-    assert tokenizer.model_max_length == theirs.config.n_positions
+    assert tokenizer.model_max_length == theirs.config.max_position_embeddings
     pipeline = transformers.pipeline("text-classification", folder, device="cpu")
     assert pipeline("the old cat " * 200, truncation=True)[0]["label"] in output.labels
 
