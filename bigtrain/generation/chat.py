@@ -55,7 +55,8 @@ class Chat:
     def text(self, messages: Sequence[Message], where: str, *, asking: bool = True) -> str:
         """The conversation as one text; `asking`: with what stands before the next answer. Raises UserError."""
         try:
-            text = self._template.render(messages=list(messages), add_generation_prompt=asking, **self._names)
+            given = {"messages": list(messages), "tools": None, "documents": None, "add_generation_prompt": asking}
+            text = self._template.render(given, **self._names)
         except Exception as error:  # whatever a template does
             raise UserError(
                 f"{where}: the chat template says: {error}"[:500],
@@ -153,8 +154,10 @@ def _compile(source: str, where: str) -> Any:
     def refuse(message: str) -> None:
         raise TemplateError(message)
 
-    def to_json(value: Any, indent: int | None = None, **options: Any) -> str:
-        return json.dumps(value, ensure_ascii=False, indent=indent)
+    def to_json(
+        value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+    ) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]

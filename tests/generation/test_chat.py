@@ -53,6 +53,21 @@ def test_ids_are_those_of_transformers(tmp_path: Path, n: int) -> None:
     assert given.count(ours.backend.token_to_id("<|im_start|>")) == n + 2
 
 
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% if tools is not none %}tools{% endif %}{% if documents is none %}no documents{% endif %}",
+        "{{ messages[0] | tojson(indent=2) }}{{ messages | tojson(separators=(',', ':'), sort_keys=true) }}",
+        "{{ messages | tojson(ensure_ascii=true) }}{{ bos_token is defined }}{{ messages[0].content | tojson }}",
+    ],
+)
+def test_what_a_template_reads_is_as_in_transformers(template: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    (ours := tokenizer(template)).save(tmp_path)
+    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    assert Chat(ours, "model").text(MESSAGES, "here") == theirs.apply_chat_template(MESSAGES, tokenize=False)
+
+
 def test_of_several_templates_the_default_is_taken() -> None:
     several = [{"name": "tools", "template": "x"}, {"name": "default", "template": TEMPLATE}]
     assert Chat(tokenizer(several), "m").encode(MESSAGES, "h") == Chat(tokenizer(), "m").encode(MESSAGES, "h")
