@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from bigtrain.data.cleaning.schema import C4Config, CleanConfig, LinesConfig, Re
 from bigtrain.data.cleaning.scores import Broken, broken
 from bigtrain.data.cleaning.word_list import WordListRule, read_entries
 from bigtrain.environment import version
+
+_CONVERSIONS = re.compile(r"-\{[^{}\n]*\}-")  # between the forms of Chinese, in the markup of Wikipedia
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,7 @@ class Cleaner:
             return too_long
         if c4.lorem_ipsum and "lorem ipsum" in profile.lowered:
             return Broken("quality:c4_lorem_ipsum")
-        if c4.curly_brackets and "{" in profile.text:
+        if c4.curly_brackets and "{" in _CONVERSIONS.sub("", profile.text):
             return Broken("quality:c4_curly_bracket")
         wanted = c4.min_sentences if profile.script is not Script.southeast else None  # it marks no ends of sentences
         if wanted is not None and (n := lines.n_sentences(profile.text, wanted)) < wanted:

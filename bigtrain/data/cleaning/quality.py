@@ -25,6 +25,10 @@ Scores = dict[str, float]
 BULLETS = frozenset("•●‣▪◦■◆·・*-")
 FEWEST_LINES = 2  # a share of a single line says nothing
 LINE_ENDS = frozenset(SENTENCE_ENDS + CLOSING)
+# Names and titles come again in any text, and take more characters of Chinese than other words. With n-grams half as
+# long again the rule drops 3 of 256 paragraphs of Chinese Wikipedia (CMRC 2018) that people chose to ask about, without
+# 19 of them; of English ones (SQuAD) 2 of 240.
+LONGER_REPEATS = 1.5
 SHORT_LINE_WORDS = 5  # FineWeb's 30 characters, as English words
 
 
@@ -102,7 +106,8 @@ def _top_ngrams(profile: Profile, limits: list[float], scores: Scores) -> Broken
 
 def _duplicate_ngrams(profile: Profile, limits: list[float], scores: Scores) -> Broken | None:
     for index, (n_words, limit) in enumerate(zip(DUPLICATE_NGRAMS, limits, strict=False)):
-        share = duplicate_ngrams(profile.tokens, profile.scaled(n_words))
+        longer = 1.0 if profile.script is Script.spaced else LONGER_REPEATS
+        share = duplicate_ngrams(profile.tokens, profile.scaled(longer * n_words))
         if index == 0:
             scores["duplicate_5grams"] = share
         if share > limit:

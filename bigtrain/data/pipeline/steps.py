@@ -14,6 +14,7 @@ from bigtrain.data.privacy.schema import PiiAction, PiiConfig
 from bigtrain.data.schema import Format, WordBoundaries
 from bigtrain.environment import version
 
+_RULES = {"clean": "2", "pii": "2"}  # changes when the same settings would give other bytes
 _HTML_PACKAGES = ("trafilatura", "lxml")
 
 
@@ -98,5 +99,7 @@ class Steps:
         for config in self.cleaning():
             from bigtrain.data.cleaning.cleaner import provenance
 
-            found |= provenance(config)
+            found |= provenance(config) | {"clean": _RULES["clean"]}
+        if self.pii:
+            found["pii"] = _RULES["pii"]
         return found

@@ -12,8 +12,9 @@ from cleaning_presets import preset
 
 from bigtrain.data.cleaning import quality, repetition, stop_words
 from bigtrain.data.cleaning.characters import Kind, code_points, kinds
+from bigtrain.data.cleaning.cleaner import Cleaner
 from bigtrain.data.cleaning.profile import Profile, Script
-from bigtrain.data.cleaning.schema import FineWebConfig, GopherConfig, ProgramsConfig
+from bigtrain.data.cleaning.schema import C4Config, CleanConfig, FineWebConfig, GopherConfig, ProgramsConfig
 from bigtrain.data.cleaning.scores import Broken
 
 GOPHER = preset("web").gopher
@@ -325,3 +326,17 @@ def test_rules_for_program_text(key: str, limit: float, text: str, rule: str) ->
     config = ProgramsConfig(**{key: limit})
     assert rule_of(quality.programs(Profile(text), config, {})) == rule
     assert quality.programs(Profile(Path(__file__).read_text(encoding="utf-8")), config, {}) is None
+
+
+def test_paragraphs_of_chinese_wikipedia_stay(test_data: Path) -> None:
+    """People have chosen and read them (CMRC 2018): 9 of 256 go; with n-grams as long as English words 24."""
+    articles = json.loads((test_data / "cmrc2018" / "cmrc2018_trial.json").read_text(encoding="utf-8"))
+    texts = {paragraph["context"] for article in articles["data"] for paragraph in article["paragraphs"]}
+    web = Cleaner(preset("web"))
+    assert sum(web(text).dropped is not None for text in texts) <= len(texts) // 25
+
+
+def test_markup_for_the_forms_of_chinese_is_no_program() -> None:
+    cleaner = Cleaner(CleanConfig(c4=C4Config(curly_brackets=True)))
+    assert cleaner("他是-{zh-hans:计算机; zh-hant:電腦}-科学家。").dropped is None
+    assert cleaner("他是-{zh-hans:计算机}-科学家 {").dropped == "quality:c4_curly_bracket"
