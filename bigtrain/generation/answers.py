@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from bigtrain.data.loader import Batch
-from bigtrain.data.tasks.packed import PackedBatches
 from bigtrain.data.tasks.prompts import LossThenAnswers, PromptRows
+from bigtrain.data.tasks.ragged import LikeLengths
 from bigtrain.generation.generate import Request, StoppedBy, Writing, write
 from bigtrain.generation.sampling import Sampling
 from bigtrain.generation.stream import TextStream
@@ -53,7 +53,7 @@ class Answers(Causal):
         self.metric_names = (*self.metric_names, *names, "unfinished")
         self.higher_is_better = self.higher_is_better | set(names)
 
-    def batches(self, packed: PackedBatches, prompts_at_once: int = PROMPTS_AT_ONCE) -> LossThenAnswers:
+    def batches(self, packed: LikeLengths, prompts_at_once: int = PROMPTS_AT_ONCE) -> LossThenAnswers:
         """What is measured: the loss of packed conversations, and then the answers."""
         return LossThenAnswers(packed, self.prompts.batches(prompts_at_once))
 

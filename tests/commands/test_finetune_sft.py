@@ -51,7 +51,7 @@ def words(home: Path, steps: int, run: str, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def learned(home: Path) -> dict[str, Any]:
-    return run_verb("finetune", words(home, 40, "run", "train.eval_every_steps=20"))
+    return run_verb("finetune", words(home, 80, "run", "train.eval_every_steps=20"))
 
 
 def test_answers_are_learned_written_and_measured(home: Path, learned: dict[str, Any]) -> None:

@@ -49,12 +49,16 @@ def preference_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     found = chatting(loaded, folder)
     model, tokenizer, seq_len = found.model, found.tokenizer, found.seq_len
     n_rows = batch_rows(config.train, LINES * seq_len)
-    parts = {TRAINING: _packed(training, found.chat, seq_len, tokenizer, f"data.train={config.data.train}")[0]}
+    given = f"data.train={config.data.train}"
+    parts = {TRAINING: _packed(training, found.chat, seq_len, tokenizer, given, n_rows)[0]}
     places: list[int] = []
     if checked:
         parts["validation"], places = _packed(checked, found.chat, seq_len, tokenizer, "the validation pairs")
     if placement.leads:
-        _show(parts[TRAINING], training[0], found.chat)
+        said = "%d pairs in %d rows of two lines; %.1f %% of the tokens are padding in batches of %d rows"
+        rows = parts[TRAINING]
+        log.info(said, len(rows.pairs), len(rows), 100 * rows.padding(config.seed, n_rows), n_rows)
+        _show(training[0], found.chat)
         warn_of_leaks(pair_prompts(training), pair_prompts(checked), "prompts")
 
     def before(run: Path, begun: bool) -> None:
@@ -155,9 +159,12 @@ def _read(loaded: Loaded, path: Path) -> list[Pair]:
 
 
 def _packed(
-    pairs: Sequence[Pair], chat: Chat, seq_len: int, tokenizer: Tokenizer, given: str
+    pairs: Sequence[Pair], chat: Chat, seq_len: int, tokenizer: Tokenizer, given: str, n_rows: int = 1
 ) -> tuple[PackedPairs, list[int]]:
-    """Rows of pairs, and where these stood among all. Raises UserError where none has both answers in its place."""
+    """Rows of pairs, and where these stood among all. n_rows: of the global batch of training.
+
+    Raises UserError where none has both answers in its place.
+    """
     both = zip(*(pair.conversations for pair in pairs), strict=True)
     chosen, rejected = (
         chat.encode_answered([(one, pair.where) for one, pair in zip(side, pairs, strict=True)]) for side in both
@@ -173,12 +180,10 @@ def _packed(
             "what is learned is to prefer one of them",
             "give longer rows (train.seq_len=), or shorter conversations",
         )
-    return PackedPairs(fit.pairs, seq_len, pad_id=tokenizer.pad_id), fit.places
+    return PackedPairs(fit.pairs, seq_len, pad_id=tokenizer.pad_id, batch_rows=n_rows), fit.places
 
 
-def _show(rows: PackedPairs, pair: Pair, chat: Chat) -> None:
-    said = "%d pairs in %d rows of two lines, %.1f %% padding"
-    log.info(said, len(rows.pairs), len(rows), 100 * rows.padding)
+def _show(pair: Pair, chat: Chat) -> None:
     (text, better), (other, worse) = (chat.answers(one, pair.where) for one in pair.conversations)
     start, end = worse[-1]
     said = "the first as the model reads it (%s), the chosen answer in [[ ]]:\n%s\nthe rejected answer:\n%s"

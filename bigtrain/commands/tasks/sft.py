@@ -20,7 +20,8 @@ from bigtrain.commands.tasks.rows import (
 )
 from bigtrain.config import Loaded
 from bigtrain.data.tasks.conversations import Conversation, prompts_of, read_conversations
-from bigtrain.data.tasks.packed import PackedBatches, PackedRows, fitted
+from bigtrain.data.tasks.packed import PackedRows, fitted
+from bigtrain.data.tasks.ragged import LikeLengths
 from bigtrain.errors import UserError
 from bigtrain.evaluation.evaluator import Batches, Part
 from bigtrain.generation.answers import PROMPTS_AT_ONCE, Answers
@@ -43,12 +44,14 @@ def sft_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     found = chatting(loaded, folder)
     chat, tokenizer, seq_len = found.chat, found.tokenizer, found.seq_len
     n_rows = batch_rows(config.train, seq_len)
-    rows = _packed(training, chat, seq_len, tokenizer, config.seed, f"data.train={config.data.train}")
+    given = f"data.train={config.data.train}"
+    rows = _packed(training, chat, seq_len, tokenizer, config.seed, given, n_rows)
     validation = (
         _packed(checked, chat, seq_len, tokenizer, config.seed, "the validation conversations") if checked else None
     )
     if placement.leads:
-        log.info("%d conversations in %d rows, %.1f %% padding", len(training), len(rows), 100 * rows.padding)
+        said = "%d conversations in %d rows; %.1f %% of the tokens are padding in batches of %d rows"
+        log.info(said, len(training), len(rows), 100 * rows.padding(config.seed, n_rows), n_rows)
         text, answers = chat.answers(training[0].messages, training[0].where)
         said = "the first as the model reads it (%s), answers in [[ ]]:\n%s"
         log.info(said, training[0].where, marked(text, answers))
@@ -90,7 +93,7 @@ def _objective(config: FinetuneConfig, checked: Sequence[Conversation], found: C
     )
 
 
-def _measured(objective: Causal, packed: PackedBatches) -> Batches:
+def _measured(objective: Causal, packed: LikeLengths) -> Batches:
     return objective.batches(packed) if isinstance(objective, Answers) else packed
 
 
@@ -141,7 +144,13 @@ def _read(loaded: Loaded, path: str, answers: str | None) -> list[Conversation]:
 
 
 def _packed(
-    conversations: Sequence[Conversation], chat: Chat, seq_len: int, tokenizer: Tokenizer, seed: int, given: str
+    conversations: Sequence[Conversation],
+    chat: Chat,
+    seq_len: int,
+    tokenizer: Tokenizer,
+    seed: int,
+    given: str,
+    n_rows: int = 1,  # of the global batch of training
 ) -> PackedRows:
     """Rows of conversations. Raises UserError where none has an answer within `seq_len` tokens."""
     answered = chat.encode_answered([(one.messages, one.where) for one in conversations])
@@ -155,4 +164,4 @@ def _packed(
             "what is learned is the answers",
             "give longer rows (train.seq_len=), or shorter conversations",
         )
-    return PackedRows(fit.conversations, seq_len, pad_id=tokenizer.pad_id, seed=seed)
+    return PackedRows(fit.conversations, seq_len, pad_id=tokenizer.pad_id, seed=seed, batch_rows=n_rows)

@@ -1,7 +1,8 @@
 """Pairs of conversations packed into rows: every conversation alone in its own document, both of a pair in one row.
 
 A row is two lines of `seq_len` tokens, so that a pair of the longest conversations has a place. Which pairs share a row
-is planned once; the order of the rows is drawn anew for each pass.
+is planned once; the order of the rows is drawn anew for each pass. As with `PackedRows`, rows that are about as full
+share a batch, which is as wide as the fullest of their lines.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bigtrain.data.loader import IGNORED, Batch, Rows
-from bigtrain.data.tasks.packed import Ints, PackedBatches, Scored
+from bigtrain.data.loader import IGNORED, Batch
+from bigtrain.data.tasks.packed import N_WIDTHS, Scored
+from bigtrain.data.tasks.ragged import Ints, LikeLengths, RaggedRows
 
 LINES = 2  # of a row
 _TOGETHER = 8192  # pairs that are packed together: the time grows with their square
@@ -111,14 +113,17 @@ def _lines(free: Sequence[int], a: int, b: int) -> tuple[int, int]:
     return max(left, key=left.__getitem__)
 
 
-class PackedPairs(Rows):
-    """Rows of two lines of `seq_len` tokens for training, or with `batches` for evaluation."""
+class PackedPairs(RaggedRows):
+    """Rows of two lines of up to `seq_len` tokens for training, or with `batches` for evaluation."""
 
-    def __init__(self, pairs: Sequence[ScoredPair], seq_len: int, *, pad_id: int) -> None:
-        """pairs: as `fitted_pairs` gives them."""
+    lines = LINES
+
+    def __init__(self, pairs: Sequence[ScoredPair], seq_len: int, *, pad_id: int, batch_rows: int = 1) -> None:
+        """pairs: as `fitted_pairs` gives them. batch_rows: of the global batch of training."""
         self.pairs, self.seq_len, self.pad_id = pairs, seq_len, pad_id
-        self.lengths = np.array([[len(ids) - 1 for ids, _ in pair] for pair in pairs], np.int64)
-        self.rows = pack_pairs(self.lengths, seq_len)
+        self.sizes = np.array([[len(ids) - 1 for ids, _ in pair] for pair in pairs], np.int64)
+        self.rows = sorted(pack_pairs(self.sizes, seq_len), key=self._longest)
+        super().__init__(np.array([self._longest(row) for row in self.rows]), batch_rows, N_WIDTHS)
         self.most = max(map(len, self.rows))  # pairs of a row
         answers = [sum(int(s[1:].sum()) for placed in row for _, s in pairs[placed.pair]) for row in self.rows]
         self.starts = np.concatenate([[0], np.cumsum(answers)])  # of the rows' answer tokens, in the order of the rows
@@ -129,29 +134,25 @@ class PackedPairs(Rows):
         """Tokens of all answers."""
         return int(self.starts[-1])
 
+    def _longest(self, row: Sequence[Placed]) -> int:
+        """Tokens of the fullest line of a row: where its last conversation ends."""
+        return max(at + int(self.sizes[pair, side]) for pair, begins in row for side, (_, at) in enumerate(begins))
+
     @property
     def tokens_per_row(self) -> float:
         """Tokens of a row, on average, padding left out."""
-        return float(self.lengths.sum() / len(self.rows))
-
-    @property
-    def padding(self) -> float:
-        """Share of the tokens that are padding."""
-        return 1 - self.tokens_per_row / (LINES * self.seq_len)
-
-    def __len__(self) -> int:
-        return len(self.rows)
+        return float(self.sizes.sum() / len(self.rows))
 
     def batch(self, index: np.ndarray, epoch: np.ndarray | None = None) -> Batch:
         """The rows `index` (N,), the same in every pass. Line l of row n is line 2 n + l of the arrays.
 
-        tokens, targets, documents (2 N, T) with T = seq_len; lengths (2 N,): tokens that are no padding.
+        tokens, targets, documents (2 N, T); lengths (2 N,): tokens that are no padding.
         answers (2 N, T): which answer of its row a target belongs to, 2 p for the better one of the row's p-th pair and
         2 p + 1 for the worse; -1 for none. slots (2 P,): the numbers below 2 P, where P pairs is the most in a row.
         rows (M,): the numbers of the M pairs. places (M,): P times the row in the batch, plus p.
         What is `known`, (2 N, T, ...): 0 for all but the targets.
         """
-        shape = LINES * len(index), self.seq_len
+        shape = LINES * len(index), self.width(self.lengths[index])
         tokens, targets = np.full(shape, self.pad_id, np.int64), np.full(shape, IGNORED, np.int64)
         documents, answers = np.zeros(shape, np.int32), np.full(shape, -1, np.int32)
         lengths, pairs, places = np.zeros(shape[0], np.int64), [], []
@@ -191,7 +192,7 @@ class PackedPairs(Rows):
         return PairBatches(self, batch_rows)
 
 
-class PairBatches(PackedBatches):
+class PairBatches(LikeLengths):
     """All rows in batches, in their order; `n_rows` pairs."""
 
     def __init__(self, rows: PackedPairs, batch_rows: int) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from bigtrain.data.loader import Batch
-from bigtrain.data.tasks.packed import PackedBatches
 from bigtrain.data.tasks.ragged import LikeLengths, RaggedRows
 
 
@@ -40,7 +39,7 @@ class PromptRows(RaggedRows):
 class LossThenAnswers(Sequence[Batch]):
     """Packed conversations, whose loss is measured, and after them prompts, which have no targets."""
 
-    def __init__(self, packed: PackedBatches, prompts: LikeLengths) -> None:
+    def __init__(self, packed: LikeLengths, prompts: LikeLengths) -> None:
         self.packed, self.prompts, self.n_rows = packed, prompts, prompts.n_rows
 
     def __len__(self) -> int:

@@ -88,12 +88,15 @@ def few_widths(lengths: Ints, n: int) -> Ints:
 class RaggedRows(Rows):
     """Base of rows of unequal length: their order, and their padding.
 
-    lengths: (N,) tokens of each row, in the first pass. batch_rows: those of the global batch.
+    lengths: (N,) tokens of each row, of its fullest line, in the first pass. batch_rows: those of the global batch.
+    n_widths: of all batches, at most.
     """
 
-    def __init__(self, lengths: Ints, batch_rows: int) -> None:
+    lines = 1  # of a row, each as long as the longest of its batch
+
+    def __init__(self, lengths: Ints, batch_rows: int, n_widths: int = MOST_WIDTHS) -> None:
         self.lengths, self.batch_rows = np.asarray(lengths, np.int64), batch_rows
-        self.widths = few_widths(self.lengths, MOST_WIDTHS)
+        self.widths = few_widths(self.lengths, n_widths)
         self._orders: dict[tuple[int, int], Ints] = {}
 
     @property
@@ -125,14 +128,19 @@ class RaggedRows(Rows):
         """That of a pass; those of the last two asked for are kept, since a batch may lie in two."""
         order = self._orders.get((seed, epoch))
         if order is None:
-            order = bucketed_order(self.lengths_of(epoch), self.batch_rows, seed, epoch)
+            # By what they are rounded up to: sorted further, rows would be mixed less and padded as much.
+            widths = self.widths[np.searchsorted(self.widths, self.lengths_of(epoch))]
+            order = bucketed_order(widths, self.batch_rows, seed, epoch)
             self._orders = dict([*self._orders.items()][-1:]) | {(seed, epoch): order}
         return order
 
+    def width(self, lengths: Ints) -> int:
+        """That of a batch of rows with (n,) tokens."""
+        return int(self.widths[np.searchsorted(self.widths, lengths.max())])
+
     def padded(self, rows: Sequence[np.ndarray], fill: int) -> Ints:
         """Rows of any length as one array (n, T) int64, filled up on the right."""
-        longest = max(len(row) for row in rows)
-        found = np.full((len(rows), self.widths[np.searchsorted(self.widths, longest)]), fill, np.int64)
+        found = np.full((len(rows), self.width(np.array([len(row) for row in rows]))), fill, np.int64)
         for number, row in enumerate(rows):
             found[number, : len(row)] = row
         return found
@@ -142,7 +150,8 @@ class RaggedRows(Rows):
         lengths = self.lengths[self._order(seed, 0)]
         starts = np.arange(0, len(lengths), rows_at_once)
         widths = self.widths[np.searchsorted(self.widths, np.maximum.reduceat(lengths, starts))]
-        return float(1 - lengths.sum() / (widths * np.diff(starts, append=len(lengths))).sum())
+        tokens = self.lines * (widths * np.diff(starts, append=len(lengths))).sum()
+        return float(1 - len(self) * self.tokens_per_row / tokens)
 
     def batches(self, batch_rows: int) -> LikeLengths:
         """Every row once, for evaluation."""

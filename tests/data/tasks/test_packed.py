@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bigtrain.data.loader import IGNORED
+from bigtrain.data.loader import IGNORED, Loader
 from bigtrain.data.tasks.packed import PackedRows, Scored, fitted, pack
 from bigtrain.models.base import materialise
 from bigtrain.models.families import on_meta
@@ -39,11 +39,30 @@ def test_passes_differ_and_each_has_every_conversation_once() -> None:
     assert any((tokens[0] != other).any() for other in tokens[1:])
     wanted = np.sort(np.concatenate([ids[:-1] for ids, _ in rows.conversations]))
     for batch in passes:
-        real = np.arange(16) < batch["lengths"].numpy()[:, None]
+        real = np.arange(batch["tokens"].shape[1]) < batch["lengths"].numpy()[:, None]
         assert (np.sort(batch["tokens"].numpy()[real]) == wanted).all()
         assert (batch["targets"].numpy()[~real] == IGNORED).all()
     again = PackedRows(rows.conversations, 16, pad_id=0, seed=1).batch(everything, np.full(len(rows), 3))
     assert all(torch.equal(again[name], passes[3][name]) for name in again)
+
+
+@pytest.mark.parametrize("batch_rows", [8, 32])
+def test_conversations_longer_than_half_a_row_leave_little_padding(batch_rows: int) -> None:
+    draw = random.Random(0)
+    talks = conversations([min(257, max(40, round(draw.gauss(155, 50)))) for _ in range(1200)])
+    rows = PackedRows(talks, 256, pad_id=0, seed=3, batch_rows=batch_rows)
+    assert 1 - rows.tokens_per_row / 256 > 0.08  # at full width
+    loader = Loader(rows, batch_rows, seed=3)
+    steps = len(rows) // batch_rows
+    for first in (0, steps + 1):  # of two passes
+        batches = [loader.batch(step, 0, batch_rows) for step in range(first, first + steps)]
+        padding = 1 - sum(int(b["lengths"].sum()) for b in batches) / sum(b["tokens"].numel() for b in batches)
+        assert padding < 0.05
+        assert padding == pytest.approx(rows.padding(3, batch_rows), abs=0.01)
+    assert len({batch["tokens"].shape[1] for batch in batches}) <= 4
+    measured = list(rows.batches(batch_rows))
+    assert sum(int(b["lengths"].sum()) for b in measured) == rows.sizes.sum()
+    assert 1 - rows.sizes.sum() / sum(b["tokens"].numel() for b in measured) < 0.05
 
 
 def test_long_conversations_are_cut_or_left_out() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bigtrain.data.loader import IGNORED
+from bigtrain.data.loader import IGNORED, Loader
 from bigtrain.data.tasks.packed import Scored
 from bigtrain.data.tasks.packed_pairs import PackedPairs, ScoredPair, fitted_pairs, pack_pairs
 
@@ -42,6 +42,17 @@ def test_every_pair_has_a_place_of_its_own(seed: int) -> None:
         assert taken.max() == 1
 
 
+def test_a_batch_is_as_wide_as_its_fullest_line() -> None:
+    found = pairs(400, 0, most=20)
+    rows = PackedPairs(found, 40, pad_id=0, batch_rows=8)
+    loader = Loader(rows, 8, seed=2)
+    batches = [loader.batch(step, 0, 8) for step in range(len(rows) // 8)]
+    assert 1 < len({batch["tokens"].shape[1] for batch in batches}) <= len(rows.widths) == 4
+    padding = 1 - sum(int(b["lengths"].sum()) for b in batches) / sum(b["tokens"].numel() for b in batches)
+    assert padding == pytest.approx(rows.padding(2, 8), abs=0.01)
+    assert padding < 1 - rows.tokens_per_row / (2 * 40) - 0.01
+
+
 def test_little_is_padding() -> None:
     draw = np.random.default_rng(0)
     lengths = np.minimum(np.exp(draw.normal(4.5, 0.7, (500, 1)) + draw.normal(0, 0.2, (500, 2))), 512).astype(int)
@@ -58,23 +69,26 @@ def test_batches_hold_what_the_pairs_say(seed: int) -> None:
     index = np.random.default_rng(seed).permutation(len(rows))
     batch = rows.batch(index)
     assert sorted(batch["rows"].tolist()) == list(range(30))
-    assert int(batch["lengths"].sum()) == rows.lengths.sum()
-    assert (batch["tokens"] == 0).float().mean() == pytest.approx(rows.padding)
+    assert int(batch["lengths"].sum()) == rows.sizes.sum()
+    assert (batch["tokens"] == 0).float().mean() == pytest.approx(rows.padding(0, len(rows)))
     assert ((batch["targets"] != IGNORED) == (batch["answers"] >= 0)).all()
     assert ((batch["reference"] > 0) == (batch["answers"] >= 0)).all()
     assert torch.equal(batch["likeliest"], torch.stack([batch["reference"], -batch["reference"]], -1).int())
     documents, answers = batch["documents"], batch["answers"].view(len(index), -1)
+    width = batch["tokens"].shape[1]
+    assert width == batch["lengths"].max()
     assert (documents.diff(dim=1) >= 0).all()
     for pair, place in zip(batch["rows"].tolist(), batch["places"].tolist(), strict=True):
         row, slot = divmod(place, rows.most)
         for side, (ids, scored) in enumerate(found[pair]):
             [positions] = torch.where(answers[row] == 2 * slot + side)
-            line, at = 2 * row + int(positions[0]) // 40, positions % 40
+            line, at = 2 * row + int(positions[0]) // width, positions % width
             assert batch["targets"][line, at].tolist() == ids[1:][scored[1:]].tolist()
             own = documents[line] == documents[line, at[0]]
             assert batch["tokens"][line, own].tolist() == ids[:-1].tolist()
     parts = [rows.batch(index[start : start + 2]) for start in range(0, len(index), 2)]
-    assert torch.equal(torch.cat([part["reference"] for part in parts]), batch["reference"])
+    together = torch.cat([part["reference"][part["reference"] > 0] for part in parts])
+    assert torch.equal(together, batch["reference"][batch["reference"] > 0])
 
 
 def test_batches_of_an_evaluation_hold_every_pair_once() -> None:
