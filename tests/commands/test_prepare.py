@@ -73,6 +73,18 @@ def test_tokenizers_are_compared(tmp_path: Path) -> None:
     assert figures["candidates"][1]["bytes_per_token"] > 1
 
 
+def test_fertility_is_measured_by_language_whatever_is_cleaned(tmp_path: Path) -> None:
+    pytest.importorskip("py3langid")
+    texts = ["The cats of this house sleep all day and hunt at night.", "Die Katzen dieses Hauses schlafen am Tag."]
+    texts += ["这座房子里的猫白天睡觉，晚上捕猎。", "x = f(3)"]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    rows = [f"data.files={tmp_path / 'rows.jsonl'}", "tokenizer=bytes", "data.validation_fraction=0"]
+    run_verb("prepare", [*rows, f"output={tmp_path / 'set'}"])
+    figures = json.loads((tmp_path / "set" / "statistics.json").read_text())["tokenizer"]
+    assert set(figures["languages"]) == {"de", "en", "und", "zh"}
+    assert 3 < figures["languages"]["zh"]["fertility"] < 4 < figures["languages"]["en"]["fertility"]
+
+
 @pytest.mark.parametrize("name", ["bpee", "no_tokenizer.json"])
 def test_tokenizers_to_compare_are_checked_first(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

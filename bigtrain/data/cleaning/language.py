@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bigtrain.data.cleaning.schema import LanguageConfig
+from bigtrain.environment import version
 from bigtrain.errors import UserError
 
 # ISO 639-3's members of a macrolanguage: told apart badly by n-grams, so that together they are surer of themselves
 _MACROLANGUAGES = {"yue": "zh", "wuu": "zh", "arz": "ar", "ary": "ar", "nn": "no", "uzs": "uz", "sdh": "ku"}
 UNSURE = "language:unsure"
+_SURE = 0.65  # FineWeb (Penedo et al. 2024)
 SAMPLE = 400  # characters: enough to tell apart all languages of the UDHR at hand
 
 
@@ -47,6 +49,14 @@ class LanguageRule:
         elif language in config.drop or (config.keep and language not in config.keep):
             reason = "language:unwanted"
         return language, confidence, reason
+
+
+def named(text: str) -> str | None:
+    """ISO 639 code of a text; None where it is unsure, or py3langid is not installed."""
+    if version("py3langid") is None:
+        return None
+    language, confidence = _identifier()(sample(text))
+    return language if confidence >= _SURE else None
 
 
 def sample(text: str) -> str:

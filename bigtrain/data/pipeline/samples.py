@@ -31,12 +31,14 @@ def tokenizer_figures(
     candidates: Mapping[str, Tokenizer | TokenizerConfig],
 ) -> dict[str, Any]:
     """Figures of the set's tokenizer, and of others beside it. Raises UserError where one of these is none."""
+    from bigtrain.data.cleaning.language import named
     from bigtrain.data.privacy.scrubber import scrub
 
     boundaries = WordBoundaries.plain if words is WordBoundaries.none else words
     texts: dict[str, list[str]] = {}
     for language, text in _lowest(placings, _MEASURED, held_out_too=True):
-        texts.setdefault(language or _UNNAMED, []).append(text[:_MEASURED_CHARACTERS])
+        shown = text[:_MEASURED_CHARACTERS]
+        texts.setdefault(language or named(shown) or _UNNAMED, []).append(shown)
     found = figures(tokenizer, texts, boundaries)
     found["longest_tokens"] = [scrub(token) for token in found["longest_tokens"]]  # an address may have become one
     if list(texts) == [_UNNAMED]:
