@@ -193,7 +193,8 @@ class EvaluateConfig:
 
 
 _COLDEST = 0.01  # of the temperatures that are drawn at
-_DRAWING = ("top_p", "min_p", "repetition_penalty", "presence_penalty")
+_CHOOSING = ("top_k", "top_p", "min_p")
+_PENALTIES = ("repetition_penalty", "presence_penalty")
 
 
 @dataclass
@@ -255,16 +256,20 @@ class GenerateConfig:
             raise UserError(f"n={self.n} with beams={self.beams}", rule, "give more beams, or a smaller n")
         if self.beams > 1:
             rule = "a beam search draws nothing: it looks for the likeliest texts"
-            self._refuse(f"beams={self.beams}", rule, "stop", "choices", "top_k", *_DRAWING)
+            self._refuse(f"beams={self.beams}", rule, "choices", "temperature", "seed", *_CHOOSING)
+            self._refuse(f"beams={self.beams}", "prompts are searched one after the other", "batch_size")
         if self.choices:
             rule = "choices are compared, and nothing is written"
-            self._refuse("choices=", rule, "stop", "n", "logprobs", "top_k", *_DRAWING)
+            keys = ("max_new_tokens", "temperature", "stop", "n", "logprobs", "seed")
+            self._refuse("choices=", rule, *keys, *_CHOOSING, *_PENALTIES)
+        if self.temperature == 0:
+            self._refuse("temperature=0", "the likeliest token is taken, and none is drawn", *_CHOOSING)
 
     def check_filling(self) -> None:
         """What a masked model has no use for. Raises UserError."""
         rule = "it says what stands behind a mask, and writes no text"
-        keys = ("chat", "max_new_tokens", "temperature", "stop", "n", "beams", "logprobs", "choices")
-        self._refuse("a masked model", rule, *keys, *_DRAWING)
+        keys = ("chat", "max_new_tokens", "temperature", "top_p", "min_p", "stop", "n", "beams", "logprobs", "choices")
+        self._refuse("a masked model", rule, *keys, *_PENALTIES, "seed")
 
     def _refuse(self, given: str, rule: str, *keys: str) -> None:
         plain = GenerateConfig(checkpoint=self.checkpoint)

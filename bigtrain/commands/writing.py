@@ -122,6 +122,8 @@ class Writer:
             max_new_tokens=config.max_new_tokens,
             logprobs=config.logprobs,
             eos_ids=self.eos_ids,
+            stop=config.stop,
+            sampling=self._writing().sampling,
         )
         self.n_tokens += sum(len(completion.tokens) for completion in found)
         return self._result(found)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from bigtrain.generation.cache import KVCache
 from bigtrain.generation.generate import Completion, StoppedBy, as_written, check_prompt, limit, require_finite
+from bigtrain.generation.sampling import Sampling, penalised
 from bigtrain.generation.stream import TextStream
 from bigtrain.models.base import Model
 from bigtrain.tokenizer import Tokenizer
@@ -44,12 +45,15 @@ def search(
     max_new_tokens: int,
     logprobs: bool = False,
     eos_ids: Collection[int] = (),
+    stop: Sequence[str] = (),
+    sampling: Sampling | None = None,
 ) -> list[Completion]:
-    """The n best of `beams` completions, by log-probability per token.
+    """The n best of `beams` completions, by log-probability per token, less the penalties of `sampling`.
 
     As transformers' `generate` has it with length_penalty=1 and early_stopping=False: a text is finished where an end
     is among the `beams` likeliest continuations of all; the search ends when the best unfinished one is no better per
-    token than the worst of `beams` finished ones. Raises UserError, see `generate.check_prompt`.
+    token than the worst of `beams` finished ones. A stop text ends a text as a token does. Penalties are taken from
+    log-probabilities, as there. Raises UserError, see `generate.check_prompt`.
     """
     check_prompt(model, prompt)
     n_tokens, full = limit(model, prompt, max_new_tokens)
@@ -67,27 +71,37 @@ def search(
             if length == 1:
                 require_finite(logits)
             scores = logits.log_softmax(-1)
-            candidates = _candidates(running, scores.expand(beams, -1), n=max(2, 1 + len(ends)) * beams)
+            written = [beam.tokens for beam in running[: len(scores)]]
+            wanted = penalised(scores, sampling or Sampling(), [prompt] * len(written), written)
+            n_best = max(2, 1 + len(ends)) * beams
+            candidates = _candidates(running, wanted.expand(beams, -1), n_best, scores.expand(beams, -1))
             unfinished: list[tuple[int, _Beam]] = []
             for place, (parent, beam) in enumerate(candidates):
-                ends_text = beam.tokens[-1] in ends
-                if not ends_text and length < n_tokens:
+                end = StoppedBy.eos if beam.tokens[-1] in ends else None
+                if not end and stop and _stopped(beam, tokenizer, prompt, stop):
+                    end = StoppedBy.stop
+                if not end and length < n_tokens:
                     unfinished.append((parent, beam))
                 elif place < beams:
-                    ended.append(_Ended(beam.score / length, beam, StoppedBy.eos if ends_text else full))
+                    ended.append(_Ended(beam.score / length, beam, end or full))
             ended = sorted(ended, key=lambda end: -end.score)[:beams]
-            if length == n_tokens or (
+            if not unfinished or (
                 len(ended) == beams and unfinished[0][1].score / length <= min(end.score for end in ended)
             ):
                 break
+            while len(unfinished) < beams:  # so many texts have ended
+                unfinished.append((unfinished[0][0], replace(unfinished[0][1], score=_NEVER)))
             running = [beam for _, beam in unfinished[:beams]]
             cache.reorder([parent for parent, _ in unfinished[:beams]])
             tokens = torch.tensor([[beam.tokens[-1]] for beam in running], device=device)
-    return [_completion(end, tokenizer, prompt, logprobs=logprobs) for end in ended[:n]]
+    return [_completion(end, tokenizer, prompt, stop, logprobs=logprobs) for end in ended[:n]]
 
 
-def _candidates(running: list[_Beam], scores: torch.Tensor, n: int) -> list[tuple[int, _Beam]]:
-    """The n likeliest continuations by one token of all beams, best first, each with the place of its beam."""
+def _candidates(running: list[_Beam], scores: torch.Tensor, n: int, logprobs: torch.Tensor) -> list[tuple[int, _Beam]]:
+    """The n best continuations by one token of all beams, best first, each with the place of its beam.
+
+    scores: (B, V) of the tokens; logprobs: the same without penalties.
+    """
     vocab_size = scores.shape[1]
     sums = (scores + torch.tensor([[beam.score] for beam in running], device=scores.device)).flatten()
     best = sums.topk(min(n, len(sums)))
@@ -95,13 +109,21 @@ def _candidates(running: list[_Beam], scores: torch.Tensor, n: int) -> list[tupl
     for score, place in zip(best.values.tolist(), best.indices.tolist(), strict=True):
         parent, token = divmod(place, vocab_size)
         beam = running[parent]
-        logprob = float(scores[parent, token])
+        logprob = float(logprobs[parent, token])
         found.append((parent, _Beam(score, [*beam.tokens, token], [*beam.logprobs, logprob])))
     return found
 
 
-def _completion(end: _Ended, tokenizer: Tokenizer, prompt: Sequence[int], *, logprobs: bool) -> Completion:
+def _stopped(beam: _Beam, tokenizer: Tokenizer, prompt: Sequence[int], stop: Sequence[str]) -> bool:
+    stream = TextStream(tokenizer, prompt, stop)
+    stream.whole(beam.tokens)
+    return stream.stopped
+
+
+def _completion(
+    end: _Ended, tokenizer: Tokenizer, prompt: Sequence[int], stop: Sequence[str], *, logprobs: bool
+) -> Completion:
     n_tokens = len(end.beam.tokens) - (end.stopped_by is StoppedBy.eos)
     tokens = end.beam.tokens[:n_tokens]
-    text = TextStream(tokenizer, prompt).whole(tokens)
+    text = TextStream(tokenizer, prompt, stop).whole(tokens)
     return Completion(tokens, text, end.stopped_by, end.beam.logprobs[:n_tokens] if logprobs else None)

@@ -97,6 +97,21 @@ def test_settings_that_leave_nothing_to_draw_from(folder: Path, setting: str) ->
         run(folder, "prompt=abc", setting)
 
 
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["beams=2", "temperature=0.3"], "beams=2 with temperature=0.3"),
+        (["beams=2", "batch_size=4"], "batch_size=4(?s:.)*one after the other"),
+        (["temperature=0", "top_p=0.5"], "temperature=0 with top_p=0.5"),
+        (["choices=[a,b]", "max_new_tokens=3"], "choices= with max_new_tokens=3"),
+        (["choices=[a,b]", "seed=3"], "choices= with seed=3"),
+    ],
+)
+def test_settings_that_would_change_nothing(lines: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        config.load("generate", ["checkpoint=x", "prompt=x", *lines]).config  # noqa: B018
+
+
 def test_a_classifier_writes_no_text(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"classifier of LABEL_0, LABEL_1"):
         run(save(tmp_path / "classifier", output=Output.numbered(2)), "prompt=x")

@@ -109,12 +109,13 @@ def test_a_signal_ends_with_75_and_processes_share_the_rest(
 
 def test_choices_beams_and_several_completions(folder: Path, prompts: Path, tmp_path: Path) -> None:
     def rows(name: str, *more: str) -> list[dict[str, Any]]:
-        run(*words(folder, prompts, tmp_path / name, "max_new_tokens=4", *more))
+        given = words(folder, prompts, tmp_path / name)[:-2]
+        run(*given, *more)
         return [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
 
-    several = rows("n", "n=3")
+    several = rows("n", "n=3", "max_new_tokens=4")
     assert all(len({c["completion"] for c in row["completions"]}) > 1 for row in several)
-    best = rows("beams", "beams=3", "n=2", "logprobs=true")
+    best = rows("beams", "beams=3", "n=2", "logprobs=true", "max_new_tokens=4")
     assert all([*map(len, (c["token_ids"] for c in row["completions"]))] == [4, 4] for row in best[:5])
     compared = rows("choices", 'choices=[" yes", " no"]')
     for row in compared:

@@ -16,6 +16,7 @@ from bigtrain.generation.cache import KVCache
 from bigtrain.generation.generate import Completion, Request, StoppedBy, Writing, generate, write
 from bigtrain.generation.packing import pack
 from bigtrain.generation.sampling import Sampling
+from bigtrain.generation.stream import TextStream
 from bigtrain.models.base import Model
 from bigtrain.models.huggingface import save_model
 from bigtrain.models.schema import Architecture
@@ -166,8 +167,8 @@ def test_beams_are_those_of_transformers(
     margins: list[float] = []
     candidates = beams._candidates
 
-    def watched(running: Any, scores: torch.Tensor, n: int) -> Any:
-        found = candidates(running, scores, n)
+    def watched(*given: Any) -> Any:
+        found = candidates(*given)
         margins.extend(a.score - b.score for (_, a), (_, b) in itertools.pairwise(found[:4]))
         return found
 
@@ -190,6 +191,35 @@ def test_beams_are_those_of_transformers(
             if completion.stopped_by is StoppedBy.max_new_tokens:
                 assert sum(completion.logprobs or []) / 64 == pytest.approx(score, abs=1e-5)
     assert same >= 0.9 * len(prompts)
+
+
+def test_penalised_beams_are_those_of_transformers(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    model, theirs = both(tmp_path, tokenizer, "llama")
+    sampling, changed = Sampling(repetition_penalty=1.5), 0
+    for prompt in rows(6, 12, seed=8):
+        settings = {"max_new_tokens": 24, "num_beams": 3, "do_sample": False}
+        [wanted] = theirs.generate(torch.tensor([prompt]), **settings, repetition_penalty=1.5).tolist()
+        [ours] = beams.search(model, prompt, tokenizer, beams=3, n=1, max_new_tokens=24, sampling=sampling)
+        [plain] = beams.search(model, prompt, tokenizer, beams=3, n=1, max_new_tokens=24)
+        assert ours.tokens == [token for token in wanted[len(prompt) :] if token != tokenizer.eos_id]
+        changed += ours.tokens != plain.tokens
+    assert changed
+
+
+def test_beams_end_before_a_stop_text(tokenizer: Tokenizer) -> None:
+    model = decoder()
+    for prompt in rows(4, 12, seed=8):
+        plain = beams.search(model, prompt, tokenizer, beams=3, n=3, max_new_tokens=16)
+        stop = plain[0].text[2:4]
+        ended = beams.search(model, prompt, tokenizer, beams=3, n=3, max_new_tokens=16, stop=[stop])
+        assert all(stop not in completion.text for completion in ended)
+        stopped = [completion for completion in ended if completion.stopped_by is StoppedBy.stop]
+        assert stopped
+        for completion in stopped:
+            whole = TextStream(tokenizer, prompt).whole(completion.tokens)
+            assert whole.startswith(completion.text + stop)
+    every = [chr(code) for code in range(256)]  # each token ends a text: nothing is left to continue
+    assert len(beams.search(model, prompt, tokenizer, beams=3, n=3, max_new_tokens=16, stop=[*every, "\ufffd"])) == 3
 
 
 def both(folder: Path, tokenizer: Tokenizer, architecture: str, **fields: Any) -> tuple[Model, Any]:
