@@ -15,6 +15,7 @@ from bigtrain.models.adapter_files import AdaptedFiles, fill_adapters, model_fil
 from bigtrain.models.adapter_folder import tokenizer_folder
 from bigtrain.models.base import Model
 from bigtrain.models.card import Training, model_card
+from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.families import names_of, on_meta
 from bigtrain.models.huggingface_config import ModelFolder, config_json, read_config
 from bigtrain.models.huggingface_folder import read_folder
@@ -22,7 +23,7 @@ from bigtrain.models.huggingface_generation import FILE as GENERATION
 from bigtrain.models.huggingface_generation import generation_json
 from bigtrain.models.names import Entry
 from bigtrain.models.output import LANGUAGE, Output
-from bigtrain.models.vocabulary import Moved
+from bigtrain.models.vocabulary import Moved, repositioned
 from bigtrain.models.weight_files import INDEX, WEIGHTS, WeightFiles, listed
 from bigtrain.storage import write_json, write_text
 from bigtrain.tokenizer import Tokenizer
@@ -38,6 +39,8 @@ __all__ = [
 ]
 
 D = TypeVar("D", bound=Model)
+
+_POSITIONS = "positions.weight"  # of an encoder; with RoBERTa they begin behind the padding token
 
 
 def load_model(
@@ -109,6 +112,8 @@ def _load(matched: _Matched, model: Model, moved: Moved | None, seed: int) -> No
                 parameters[entry.ours[0]].copy_(moved.rows(tensor, entry.ours[0], seed))
                 continue
             ours = [parameters[name] for name in entry.ours]
+            if moved and entry.ours == (_POSITIONS,):
+                tensor = repositioned(tensor, len(ours[0]))
             for parameter, part in zip(ours, entry.split(tensor, [len(p) for p in ours]), strict=True):
                 parameter.copy_(part)
     if model.adapter:
@@ -147,6 +152,9 @@ def _matched(folder: Path, model: Model, moved: Moved | None, *, new_head: bool 
         shapes |= {
             name: torch.Size([moved.n_before, *shapes[name][1:]]) for name in _vocabulary_rows(model) & {*shapes}
         }
+        if isinstance(model.config, EncoderConfig) and model.config.pad_id is not None:
+            rows = on_meta(source.config).get_parameter(_POSITIONS).shape[0]
+            shapes[_POSITIONS] = torch.Size([rows, model.config.dim])
     files = model_files(folder, model)
     where = names.full_names(files.shapes, source.config, model.output)
     files.check_types(where.values())  # not those of the constants, which are left out
@@ -206,6 +214,8 @@ def save_model(
     if training:
         write_text(folder / "README.md", model_card(model, tokenizer, training))
     config = config_json(model.config, tokenizer, model.output)
+    if generation and "bos_token_id" in generation:
+        config["bos_token_id"] = generation["bos_token_id"]
     if model.causal and model.output.language:
         write_json(folder / GENERATION, generation_json(tokenizer, generation or {}))
     tokenizer.save(folder, longest=model.config.max_seq_len)

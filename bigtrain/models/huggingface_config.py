@@ -36,6 +36,7 @@ class ModelFolder:
     output: Output  # what its model gives
     eos_ids: list[int]  # that end a text; empty where it does not say
     marks: dict[str, int]  # pad_token and such, where it names them
+    bos_id: int | None  # that begins a text, where it says so
 
 
 _GPT2_KEYS = {
@@ -143,7 +144,8 @@ def _read(folder: Path, path: Path, raw: dict[str, Any]) -> ModelFolder:
     else:
         config = _decoder(path, raw, Architecture(str(kind))).resolved(0)
     marks = {mark: raw[f"{mark}_id"] for mark in _MARKS if type(raw.get(f"{mark}_id")) is int}
-    return ModelFolder(folder, config, _output(path, raw), eos_ids(raw), marks)
+    bos_id = raw.get("bos_token_id")
+    return ModelFolder(folder, config, _output(path, raw), eos_ids(raw), marks, bos_id if type(bos_id) is int else None)
 
 
 def _decoder(path: Path, raw: dict[str, Any], architecture: Architecture) -> DecoderConfig:

@@ -11,6 +11,7 @@ from torch import Tensor
 from bigtrain.errors import UserError
 from bigtrain.log import log
 from bigtrain.models.base import ModelConfig, generator_for
+from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.schema import padded
 from bigtrain.tokenizer import Tokenizer
 
@@ -18,8 +19,18 @@ NOISE = 0.02  # the deviation that an embedding is initialised with
 
 
 def resized(config: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
-    """The same shape with as many rows as a new model has for this tokenizer."""
+    """The same shape with as many rows as a new model has for this tokenizer, and positions behind its padding token.
+
+    Raises UserError where RoBERTa's positions cannot begin there.
+    """
+    if isinstance(config, EncoderConfig):
+        config = dataclasses.replace(config, pad_id=None).resolved(tokenizer.vocab_size, tokenizer.pad_id)
     return dataclasses.replace(config, vocab_size=padded(tokenizer.vocab_size))
+
+
+def repositioned(table: Tensor, n_rows: int) -> Tensor:
+    """A table of positions (P, D) for another padding token: those behind it stay the last, (n_rows, D)."""
+    return torch.cat([table[:1].expand(max(0, n_rows - len(table)), -1), table])[-n_rows:]
 
 
 @dataclass(frozen=True)
@@ -34,12 +45,15 @@ class Moved:
     def between(cls, old: Tokenizer, n_before: int, new: Tokenizer, n_after: int) -> Moved:
         """A token that both tokenizers know, by its text in the vocabulary, keeps its row.
 
-        `old` may have more entries than there are rows: tokens that were added to a tokenizer after its model.
+        Where the text of a token with a role (`Tokenizer.roles`: eos, mask and so on) is gone, the new token of that
+        role has its row, unless it has one by its text. `old` may have more entries than there are rows: tokens that
+        were added to a tokenizer after its model.
         Raises UserError where no token stays.
         """
         ids = {token: id_ for token, id_ in _vocabulary(old).items() if id_ < n_before}
         sources = torch.full((n_after,), -1, dtype=torch.int64)
-        for token, id_ in _vocabulary(new).items():
+        after = _vocabulary(new)
+        for token, id_ in after.items():
             sources[id_] = ids.get(token, -1)
         kept = int((sources >= 0).sum())
         if not kept:
@@ -48,6 +62,11 @@ class Moved:
                 "model.resize_vocab=true keeps the rows of the tokens that stay, and none would",
                 "name a tokenizer of the same kind, or begin without init_from",
             )
+        for role in [role for role in new.roles if role in old.roles]:
+            here, there = new.roles[role], old.roles[role]
+            if sources[here] < 0 and there < n_before and old.backend.id_to_token(there) not in after:
+                sources[here] = there
+                kept += 1
         log.info("vocabulary: %d rows before, %d now; %d keep their values", n_before, n_after, kept)
         return cls(n_before, sources, torch.tensor(sorted(ids.values())))
 

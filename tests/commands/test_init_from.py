@@ -190,7 +190,7 @@ def test_what_auto_tokenizer_reads_wrongly_is_said_at_once(
     prepared_set: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr(auto_tokenizer, "_ask", asked.append)
+    monkeypatch.setattr(auto_tokenizer, "_ask", lambda folder, _: asked.append(folder))
     monkeypatch.setattr(record, "_ASKED_AFTER_SECONDS", 0.0)  # every run is long enough
     lines = [*TINY, "model.architecture=qwen2", f"data.path={prepared_set}", f"run.dir={tmp_path / 'run'}"]
     with caplog.at_level("WARNING", logger="bigtrain"):
@@ -226,3 +226,16 @@ def test_settings_of_generation_are_kept(base: Path, bpe_set: Path, tmp_path: Pa
     tokenizer = Tokenizer.load(bpe_set)
     assert after["eos_token_id"] == tokenizer.eos_id  # it has no <|im_end|>
     assert after["temperature"] == 0.6
+
+
+def test_a_text_begins_with_the_token_that_the_source_names(base: Path, prepared_set: Path, tmp_path: Path) -> None:
+    """Qwen's tokenizers have no bos; its config.json does."""
+    folder = tmp_path / "qwen"
+    shutil.copytree(model_of(base), folder)
+    for name in ("config.json", "generation_config.json"):
+        content = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**content, "bos_token_id": 7}))
+    run_verb("pretrain", [*STEPS, f"init_from={folder}", f"data.path={prepared_set}", f"run.dir={tmp_path / 'run'}"])
+    for name in ("config.json", "generation_config.json"):
+        found = json.loads((model_of(tmp_path / "run") / name).read_text())
+        assert (found["bos_token_id"], found["eos_token_id"]) == (7, 256)

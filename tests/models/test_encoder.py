@@ -1,5 +1,6 @@
 """The encoder by itself: masks, padding, dropout, files. Its numbers are compared with transformers' in numerics/."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import load_model, materialise_from, read_config, read_folder, save_model
 from bigtrain.models.huggingface_keys import read_json
 from bigtrain.models.output import Output, OutputKind
+from bigtrain.models.vocabulary import resized
 from bigtrain.storage import write_json
 
 CPU = torch.device("cpu")
@@ -230,6 +232,24 @@ def test_a_padding_token_beyond_the_positions_is_refused(tmp_path: Path) -> None
     write_json(tmp_path / "config.json", {**read_json(tmp_path / "config.json"), "pad_token_id": 500})
     with pytest.raises(UserError, match="pad_token_id 500"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize("pad_id", [0, 1, 5])
+def test_positions_begin_behind_the_new_padding_token(pad_id: int, tmp_path: Path) -> None:
+    before = encoder("roberta", pad_id=1)
+    save_model(tmp_path, before, wordpiece())
+    other = wordpiece(["new", "a", "b"])
+    other.pad_id = pad_id
+    after = on_meta(resized(before.config, other))
+    materialise_from(tmp_path, after, CPU, 0, tokenizer=other)
+    assert after.config == dataclasses.replace(before.config, pad_id=pad_id, vocab_size=64)
+    n = before.config.max_seq_len
+    moved = [model.get_parameter("positions.weight")[-n:] for model in (before, after)]
+    assert torch.equal(*moved)
+    assert len(after.get_parameter("positions.weight")) == n + pad_id + 1
+    other.pad_id = 64
+    with pytest.raises(UserError, match="padding token"):
+        resized(before.config, other)
 
 
 @each

@@ -75,6 +75,28 @@ def test_rows_move_with_their_tokens(tmp_path: Path, architecture: str, tied: bo
     assert not tied or after.head is None
 
 
+def renamed(tokenizer: Tokenizer, name: str) -> Tokenizer:
+    """The same with another text for the token that ends a document."""
+    added = [{**token, "content": name} for token in tokenizer.spec["added_tokens"]]
+    vocab = tokenizer.spec["model"]["vocab"]
+    vocab = {name if token == EOS else token: id_ for token, id_ in vocab.items()}
+    spec = {**tokenizer.spec, "added_tokens": added, "model": {**tokenizer.spec["model"], "vocab": vocab}}
+    return Tokenizer(spec, {"eos_token": name, "pad_token": name})
+
+
+def test_special_tokens_keep_the_row_of_their_role(tmp_path: Path) -> None:
+    old = renamed(BYTES, "<|end_of_text|>")
+    before, end = saved(tmp_path, old), old.eos_id
+    table = before.embedding.weight
+    after = moved(tmp_path, BPE)  # it ends documents with another text
+    assert torch.equal(after.embedding.weight[BPE.eos_id], table[end])
+    grown = with_more(old, "<|im_end|>")
+    ending = Tokenizer(grown.spec, {**grown.config, "eos_token": "<|im_end|>"})
+    after = moved(tmp_path, ending)  # the old one is still there, and keeps its row for itself
+    assert torch.equal(after.embedding.weight[end], table[end])
+    assert not torch.equal(after.embedding.weight[ending.eos_id], table[end])
+
+
 def test_a_vocabulary_shrinks(tmp_path: Path) -> None:
     before = saved(tmp_path, BPE)
     after = moved(tmp_path, BYTES)
