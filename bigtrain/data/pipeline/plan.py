@@ -27,6 +27,7 @@ from bigtrain.data.shard_writer import end_of_document
 from bigtrain.data.shards import FORMAT
 from bigtrain.environment import usable_cpus
 from bigtrain.errors import UserError
+from bigtrain.log import log
 from bigtrain.tokenizer import Tokenizer, choose
 from bigtrain.tokenizer import settings as tokenizer_settings
 
@@ -61,6 +62,7 @@ class Plan:
     words: WordBoundaries  # which flags are stored beside the tokens
     settings: dict[str, Any]
     fingerprint: str  # of a plan without one (a dry run's): empty
+    left_out: dict[str, int]  # what else the folders hold, by extension, and links to folders
 
     @classmethod
     def make(
@@ -86,12 +88,17 @@ class Plan:
         )
         if isinstance(chosen, Tokenizer):
             end_of_document(chosen)
-        sources = find(data)
+        left_out: dict[str, str] = {}
+        sources = find(data, left_out)
+        others = left_out.keys() - {source.path for source in sources}
+        kinds = dict(sorted(Counter(left_out[path] for path in others).items()))
+        if kinds:
+            log.info("left out of folders: %s", ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
         stamps = [_stamp(source.path, data.on_error) for source in sources]
         evaluation = _evaluation_sources(steps.decontaminate) if steps.decontaminate else []
         parts = _sample(_divide(sources, stamps, _SMALLEST_PART if steps.names else _LARGEST_PART), data.sample)
         settings = _settings(data, sources, steps, chosen, words)
-        plan = cls(data, steps, sources, stamps, evaluation, parts, chosen, words, settings, "")
+        plan = cls(data, steps, sources, stamps, evaluation, parts, chosen, words, settings, "", kinds)
         return replace(plan, fingerprint=_fingerprint(plan)) if hashed else plan
 
     @property
@@ -106,6 +113,7 @@ class Plan:
             "files": len(self.sources),
             "bytes": self.n_bytes,
             "formats": dict(sorted(Counter(str(source.format) for source in self.sources).items())),
+            "left_out": self.left_out,
         }
 
     def check_unchanged(self) -> list[str]:

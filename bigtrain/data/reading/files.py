@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import bz2
 import contextlib
 import glob
-import gzip
 import io
-import lzma
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
+from bigtrain.data.reading.archives import Counted, Stream, Unpacked
 from bigtrain.data.reading.own_folders import is_own, without_own
 from bigtrain.errors import UserError
 
 COMPRESSIONS = {".gz": "gz", ".zst": "zst", ".xz": "xz", ".bz2": "bz2"}
 _BUFFER = 1 << 20
-
-
-class Stream(Protocol):
-    """Bytes from the start to the end."""
-
-    def read(self, size: int, /) -> bytes:
-        """At most `size` bytes; none at the end."""
-        ...
 
 
 class Stamp(NamedTuple):
@@ -41,13 +30,16 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
-def expand(given: str, key: str, wanted: Callable[[str], bool], hint: str) -> list[str]:
+def expand(
+    given: str, key: str, wanted: Callable[[str], bool], hint: str, linked: Callable[[str], None] = lambda path: None
+) -> list[str]:
     """The files of one entry of `data.files`: a file, a folder (searched to the bottom), or a glob, in sorted order.
 
-    key: named in errors. wanted: which names of a folder are meant. hint: what those are. Raises UserError.
+    key: named in errors. wanted: which files of a folder are meant. hint: what those are. linked: called with each
+    folder in a folder that is a link, which is not followed. Raises UserError.
     """
     near = given.removeprefix("file://")
-    return _expand_far(given, key, wanted, hint) if is_url(near) else _expand_near(near, key, wanted, hint)
+    return _expand_far(given, key, wanted, hint) if is_url(near) else _expand_near(near, key, wanted, hint, linked)
 
 
 def split_name(path: str) -> tuple[str, str | None]:
@@ -98,8 +90,8 @@ def unpacked(path: str, compression: str | None, progress: Callable[[int], None]
     progress: called with numbers of bytes as they are stored, when these have been read.
     """
     with opened(path) as stored:
-        file = cast(BinaryIO, _Counted(stored, progress)) if progress else stored
-        yield _Unpacked(path, compression, file) if compression else file
+        file = cast(BinaryIO, Counted(stored, progress)) if progress else stored
+        yield Unpacked(path, compression, file) if compression else file
 
 
 @contextlib.contextmanager
@@ -124,89 +116,12 @@ def _check_regular(path: Path) -> None:
         raise UserError(f"{path}: a pipe or a device", "input must be a regular file", "write it to a file first")
 
 
-class _Counted:
-    """A file that says how much of it has been read."""
-
-    def __init__(self, file: BinaryIO, progress: Callable[[int], None]) -> None:
-        self._file, self._progress = file, progress
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._file.read(size)
-        self._progress(len(data))
-        return data
-
-
-class _Unpacked:
-    """The content of a compressed file."""
-
-    def __init__(self, path: str, compression: str, file: BinaryIO) -> None:
-        self._path, self._compression = path, compression
-        self._stream: Stream = _UNPACKERS[compression](file)
-
-    def read(self, size: int, /) -> bytes:
-        """At most `size` bytes; none at the end. Raises UserError where the archive is damaged."""
-        try:
-            return self._stream.read(size)
-        except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # the disk's, not the archive's
-            raise UserError(
-                f"{self._path}: a damaged .{self._compression} file ({error})",
-                "an archive can be unpacked to its end",
-                "fetch or pack the file again, or leave it out",
-            ) from error
-
-
-class _Zst:
-    """Zstandard frames, one after the other. The library's own reader takes a cut file for a whole one."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        import zstandard
-
-        self._file, self._error = file, zstandard.ZstdError
-        self._unpacker = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        self._frame: Any = None
-        self._packed = self._ready = b""
-
-    def read(self, size: int, /) -> bytes:
-        """At most `size` bytes; none at the end."""
-        while not self._ready and self._fill():
-            pass
-        result, self._ready = self._ready[:size], self._ready[size:]
-        return result
-
-    def _fill(self) -> bool:
-        """Unpack a little more. False at the end."""
-        self._packed = self._packed or self._file.read(1 << 16)
-        if not self._packed:
-            if self._frame is not None:
-                raise EOFError("it ends too early")
-            return False
-        if self._frame is None:
-            self._frame = self._unpacker.decompressobj()
-        try:
-            self._ready = self._frame.decompress(self._packed)
-        except self._error as error:
-            raise EOFError(str(error)) from error
-        self._packed = b""
-        if self._frame.eof:
-            self._packed, self._frame = self._frame.unused_data, None
-        return True
-
-
-_UNPACKERS: dict[str, Callable[[BinaryIO], Any]] = {
-    "gz": lambda file: gzip.GzipFile(fileobj=file),
-    "bz2": bz2.BZ2File,
-    "xz": lzma.LZMAFile,
-    "zst": _Zst,
-}
-
-
-def _expand_near(given: str, key: str, wanted: Callable[[str], bool], hint: str) -> list[str]:
+def _expand_near(
+    given: str, key: str, wanted: Callable[[str], bool], hint: str, linked: Callable[[str], None]
+) -> list[str]:
     path = Path(given).expanduser()
     if path.is_dir():
-        found = _inside(path, wanted)
+        found = _inside(path, wanted, linked)
         if not found:
             raise _nothing_inside(given, key, hint)
         return found
@@ -220,7 +135,7 @@ def _expand_near(given: str, key: str, wanted: Callable[[str], bool], hint: str)
     return files
 
 
-def _inside(folder: Path, wanted: Callable[[str], bool]) -> list[str]:
+def _inside(folder: Path, wanted: Callable[[str], bool], linked: Callable[[str], None]) -> list[str]:
     """Files below `folder` in the order of their relative paths; hidden ones and bigtrain's own are left out."""
     found = []
     for place, folders, names in os.walk(folder):
@@ -228,7 +143,11 @@ def _inside(folder: Path, wanted: Callable[[str], bool]) -> list[str]:
             folders.clear()
             continue
         folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [Path(place, name) for name in names if not name.startswith(".") and wanted(name)]
+        for path in (Path(place, name) for name in folders):
+            if path.is_symlink():
+                linked(str(path))
+        paths = [Path(place, name) for name in names if not name.startswith(".")]
+        found += [path for path in paths if wanted(str(path))]
     return [str(path) for path in sorted(found, key=lambda path: path.relative_to(folder).as_posix())]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from bigtrain.data.reading import files, html, json_values, tables
+from bigtrain.data.reading.archives import Stream
 from bigtrain.data.reading.encodings import Decoder, Line, is_wide, marked
 from bigtrain.data.reading.items import Item, Page
 from bigtrain.data.reading.lines import Block, Part, blocks, contents, lines, too_long, whole
@@ -170,7 +171,7 @@ def cut(part: Part, format: Format, size: int) -> list[tuple[int, int]]:
     return found or beginning
 
 
-def _cut_lines(file: files.Stream, size: int, end: re.Pattern[bytes] = _LINE_END) -> list[tuple[int, int]]:
+def _cut_lines(file: Stream, size: int, end: re.Pattern[bytes] = _LINE_END) -> list[tuple[int, int]]:
     """Cuts after line ends, or others."""
     found, line, offset = [(0, 1)], 1, 0
     while block := file.read(_BLOCK):
@@ -184,7 +185,7 @@ def _cut_lines(file: files.Stream, size: int, end: re.Pattern[bytes] = _LINE_END
     return found if found[-1][0] < offset or len(found) == 1 else found[:-1]
 
 
-def _chunks(stream: files.Stream, longest: int, line: int = 1) -> Iterator[Block]:
+def _chunks(stream: Stream, longest: int, line: int = 1) -> Iterator[Block]:
     """Cut text into blocks of LONGEST_TEXT bytes at most, each at its last blank line, else its last line end.
 
     A block that has been cut is not cut again, so that a piece of a file gives what the whole file gave.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, cast
 
 from bigtrain.data.reading import files
+from bigtrain.data.reading.archives import Stream
 from bigtrain.data.reading.encodings import Decoder, Line, guess, is_wide, marked
-from bigtrain.data.reading.files import Stream
 from bigtrain.data.schema import DocumentUnit
 from bigtrain.errors import UserError
 

@@ -74,18 +74,19 @@ class Piece:
     line: int = 1
 
 
-def find(config: DataConfig) -> list[Source]:
+def find(config: DataConfig, left_out: dict[str, str] | None = None) -> list[Source]:
     """The files that `data.files`, `data.sources` or `data=stdlib` names, each once, in a fixed order.
 
-    Raises UserError: nothing there, an unknown format, a file in two sources, a package that is not installed.
+    left_out: takes what else the folders hold, by path, with the kind of each. Raises UserError: nothing there, an
+    unknown format, a file in two sources, a package that is not installed.
     """
     if config.builtin:
         settings = SourceConfig(files=[STDLIB], encoding="utf-8")
         found = [_source(config, STDLIB, str(path), settings) for path in python_files()]
     elif config.sources:
-        found = [each for name, source in config.sources.items() for each in _find(config, name, source)]
+        found = [each for name, source in config.sources.items() for each in _find(config, name, source, left_out)]
     else:
-        found = _find(config, FILES, SourceConfig(files=config.files))
+        found = _find(config, FILES, SourceConfig(files=config.files), left_out)
     _check_read(config, found)
     seen: dict[str, Source] = {}
     for source in found:
@@ -189,7 +190,7 @@ def no_text(sources: list[Source]) -> UserError:
     return UserError(f"no text in {names}", "at least one document must not be empty", "name files that hold text")
 
 
-def _find(config: DataConfig, name: str, given: SourceConfig) -> list[Source]:
+def _find(config: DataConfig, name: str, given: SourceConfig, left_out: dict[str, str] | None) -> list[Source]:
     """The files of one source."""
     key = f"data.sources.{name}.files" if config.sources else "data.files"
     settings = replace(
@@ -203,12 +204,21 @@ def _find(config: DataConfig, name: str, given: SourceConfig) -> list[Source]:
         delimiter=given.delimiter or config.delimiter,
     )
 
+    passed: dict[str, str] = {} if left_out is None else left_out
+
     def wanted(file: str) -> bool:
-        return settings.format is not None or files.split_name(file)[0] in EXTENSIONS
+        extension, _ = files.split_name(file)
+        is_wanted = settings.format is not None or extension in EXTENSIONS
+        if not is_wanted:
+            passed[file] = extension or "no extension"
+        return is_wanted
+
+    def linked(folder: str) -> None:
+        passed[folder] = "links to folders"
 
     found: dict[str, Source] = {}
     for entry in settings.files:
-        for path in files.expand(entry, key, wanted, _supported()):
+        for path in files.expand(entry, key, wanted, _supported(), linked):
             found.setdefault(files.identity(path), _source(config, name, path, settings))
     return list(found.values())
 

@@ -34,6 +34,18 @@ def test_a_page_without_main_text_is_one_of_its_own_and_pages_count_as_they_came
     assert read["bytes_out"] == len(text.strip())
 
 
+def test_what_folders_hold_besides_is_said_and_recorded(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name in ("a.txt", "b.txt", "c.pdf", "d.pdf", "e.docx"):
+        (folder / name).write_text(f"text {name}")
+    with caplog.at_level("INFO", "bigtrain"):
+        statistics(folder)
+    assert caplog.messages.count("left out of folders: 1 .docx, 2 .pdf") == 1
+    manifest = json.loads(Path(f"{folder}.set/manifest.json").read_text())
+    assert manifest["input"]["left_out"] == {".docx": 1, ".pdf": 2}
+
+
 def test_a_row_needs_one_of_several_fields(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "rows"
     folder.mkdir()

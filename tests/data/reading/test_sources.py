@@ -379,6 +379,22 @@ def test_pieces_give_what_the_whole_file_gives(tmp_path: Path) -> None:
     assert len(sources.pieces(source, 1 << 20)) == 1
 
 
+def test_what_else_folders_hold_is_told(folder: Path) -> None:
+    (folder / "LICENSE").write_text("x")
+    (folder / "sub" / "b.png.gz").write_bytes(b"x")
+    (folder / "linked").symlink_to(folder / "sub", target_is_directory=True)
+    (folder / "c.txt").symlink_to(folder / "b.txt")
+    left_out: dict[str, str] = {}
+    found = [Path(source.path).name for source in sources.find(config(folder), left_out)]
+    assert found == ["A.TXT", "a.md", "b.txt", "empty.txt", "c.jsonl"]  # c.txt is b.txt
+    assert {str(Path(path).relative_to(folder)): kind for path, kind in left_out.items()} == {
+        "image.png": ".png",
+        "sub/b.png.gz": ".png",
+        "LICENSE": "no extension",
+        "linked": "links to folders",
+    }
+
+
 def test_what_is_packed_or_far_away_is_one_piece(tmp_path: Path, memory: str) -> None:
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'{"text": "a"}\n' * 100))
     (tmp_path / "b.jsonl").write_text('{"text": "b"}\n' * 100, encoding="utf-16")
