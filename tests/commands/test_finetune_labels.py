@@ -176,7 +176,12 @@ def test_leaks_are_said(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     given = words(home, "leaks", "train.max_steps=1", f"data.validation={home / 'train.jsonl'}")
     with caplog.at_level(logging.WARNING, "bigtrain"):
         run_verb("finetune", ["objective=classify", *given])
-    assert "120 of 120 validation rows are training rows as well" in caplog.text
+    assert "120 of 120 rows of validation are rows of training as well, 120 word for word and 0 nearly" in caplog.text
+    train = home / "train.jsonl"
+    assert f"\n  {train}:10 is {train}:10\n  110 more in the run's leaks.jsonl" in caplog.text
+    listed = [json.loads(line) for line in (home / "leaks" / "leaks.jsonl").read_text().splitlines()]
+    assert len(listed) == 120
+    assert listed[-1] == {"validation": f"{train}:120", "training": f"{train}:120", "same": True}
 
 
 def test_a_dry_run_shows_rows_before_and_after(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,5 @@ def test_leaks_are_reported(objective: str, home: Path, caplog: pytest.LogCaptur
     (warning,) = [record.getMessage() for record in caplog.records if "word for word" in record.getMessage()]
     assert "2 of 3" in warning
     assert "1 word for word and 1 nearly" in warning
+    ends = [f"{objective}-{file}.jsonl:{line}" for file, line in (("dev", 1), ("train", 3), ("dev", 3), ("train", 6))]
+    assert re.findall(r"[\w-]+\.jsonl:\d+", warning) == ends

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from bigtrain.commands.tasks.base import Task, batch_rows, refuse_unread, row_length, window_length
 from bigtrain.commands.tasks.masked import frame_of
-from bigtrain.commands.tasks.rows import check_rows, fingerprint, measured_files, rows_at_once, validation_file
+from bigtrain.commands.tasks.rows import (
+    check_rows,
+    fingerprint,
+    measured_files,
+    rows_at_once,
+    validation_file,
+    warn_of_leaks,
+)
 from bigtrain.config import Loaded
 from bigtrain.data.tasks.augmented import AugmentedTexts
 from bigtrain.data.tasks.encoding import PairFrame, RowEncoder
 from bigtrain.data.tasks.held_out import held_out
 from bigtrain.data.tasks.labelled import LabelledRows, encode
-from bigtrain.data.tasks.leaks import find_leaks
 from bigtrain.data.tasks.rows import Rows, read_rows
 from bigtrain.evaluation.evaluator import Part
 from bigtrain.log import log
@@ -121,11 +127,12 @@ def labelled_task(
     validation = None
     if checked is not None and labels[1] is not None:
         validation = LabelledRows(encode(encoder, checked.texts, checked.pairs), labels[1], tokenizer.pad_id)
+    before = None
     if placement.leads:
         log.info(
             "%.1f %% of the tokens are padding in batches of %d rows", 100 * rows.padding(config.seed, n_rows), n_rows
         )
-        _warn_of_leaks(training, checked)
+        before = warn_of_leaks(_places(training), _places(checked), "rows")
     return Task(
         model=model,
         init_from=folder,
@@ -139,28 +146,14 @@ def labelled_task(
         ),
         seq_len=seq_len,
         batch_rows=n_rows,
+        before=before,
         examples=drawn.examples if drawn else None,
         sections=sections,
     )
 
 
-def _warn_of_leaks(training: Rows, checked: Rows | None) -> None:
-    if checked is None:
-        return
-    texts = [[part.whole(row) for row in range(len(part))] for part in (training, checked)]
-    if leaks := find_leaks(*texts):
-        assert leaks.example
-        one, other = leaks.example
-        log.warning(
-            "%d of %d validation rows are training rows as well, %d word for word and %d nearly: their metrics say too "
-            "much; %s is that of %s",
-            leaks.exact + leaks.near,
-            len(checked),
-            leaks.exact,
-            leaks.near,
-            checked.where(one),
-            training.where(other),
-        )
+def _places(rows: Rows | None) -> list[tuple[str, str]]:
+    return [(rows.whole(row), rows.where(row)) for row in range(len(rows))] if rows else []
 
 
 class MeasuredRows:

@@ -54,14 +54,18 @@ def preference_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     places: list[int] = []
     if checked:
         parts["validation"], places = _packed(checked, found.chat, seq_len, tokenizer, "the validation pairs")
+    leaks = None
     if placement.leads:
         said = "%d pairs in %d rows of two lines; %.1f %% of the tokens are padding in batches of %d rows"
         rows = parts[TRAINING]
         log.info(said, len(rows.pairs), len(rows), 100 * rows.padding(config.seed, n_rows), n_rows)
         _show(training[0], found.chat)
-        warn_of_leaks(pair_prompts(training), pair_prompts(checked), "prompts")
+        leaks = warn_of_leaks(_places(training), _places(checked), "prompts")
 
     def before(run: Path, begun: bool) -> None:
+        if leaks:
+            leaks(run, begun)
+
         def start() -> Path:
             return resolve(Path(config.init_from)) if begun else folder
 
@@ -114,6 +118,10 @@ def preference_measurement(
     batches = packed.batches(rows_at_once(config, LINES * seq_len))
     size = {"rows": len(packed.pairs)}
     return Measurement(Preference(beta), batches, size, report.predictions, report.sections, before=before)
+
+
+def _places(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+    return [*zip(pair_prompts(pairs), (pair.where for pair in pairs), strict=True)]
 
 
 class PairsReport:

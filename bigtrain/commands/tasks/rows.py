@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,12 +19,17 @@ from bigtrain.data.tasks.leaks import find_leaks
 from bigtrain.errors import UserError
 from bigtrain.log import log
 from bigtrain.models.output import OutputKind
+from bigtrain.storage import write_bytes
 
 if TYPE_CHECKING:
     from bigtrain.models.huggingface import ModelFolder
     from bigtrain.schema import EvaluateConfig, FinetuneConfig
 
 T = TypeVar("T")
+Places = Sequence[tuple[str, str]]  # texts, and where each stands
+
+LEAKS = "leaks.jsonl"
+_SHOWN = 10  # of them, in the log
 
 _TEXT = ("data.files", "data.path", "data.builtin")
 _OF_TEXT = (
@@ -87,11 +93,25 @@ def head_labels(
     return labels
 
 
-def warn_of_leaks(training: Sequence[str], checked: Sequence[str], kind: str) -> None:
-    """Say how many validation texts are those of training as well. kind: what the log calls them."""
-    if checked and (leaks := find_leaks(training, checked)):
-        said = "%d of %d %s of validation are %s of training as well, %d word for word and %d nearly"
-        log.warning(said, leaks.exact + leaks.near, len(checked), kind, kind, leaks.exact, leaks.near)
+def warn_of_leaks(training: Places, checked: Places, kind: str) -> Callable[[Path, bool], None] | None:
+    """Say how many validation texts are those of training as well, and show ten. kind: what the log calls them.
+
+    Returns what lists all of them in the run folder, for `Task.before`.
+    """
+    leaks = find_leaks([text for text, _ in training], [text for text, _ in checked]) if checked else None
+    if not leaks:
+        return None
+    found = [
+        {"validation": checked[one][1], "training": training[other][1], "same": same}
+        for same, pairs in ((True, leaks.exact), (False, leaks.near))
+        for one, other in pairs
+    ]
+    said = "%d of %d %s of validation are %s of training as well, %d word for word and %d nearly: their metrics say "
+    shown = [f"{row['validation']} is {'' if row['same'] else 'nearly '}{row['training']}" for row in found[:_SHOWN]]
+    rest = [f"{len(found) - _SHOWN} more in the run's {LEAKS}"] if len(found) > _SHOWN else []
+    counts = len(found), len(checked), kind, kind, len(leaks.exact), len(leaks.near)
+    log.warning(said + "too much\n  %s", *counts, "\n  ".join([*shown, *rest]))
+    return lambda run, begun: write_bytes(run / LEAKS, "".join(json.dumps(row) + "\n" for row in found).encode())
 
 
 def validation_file(loaded: Loaded) -> str | None:

@@ -49,13 +49,14 @@ def sft_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     validation = (
         _packed(checked, chat, seq_len, tokenizer, config.seed, "the validation conversations") if checked else None
     )
+    before = None
     if placement.leads:
         said = "%d conversations in %d rows; %.1f %% of the tokens are padding in batches of %d rows"
         log.info(said, len(training), len(rows), 100 * rows.padding(config.seed, n_rows), n_rows)
         text, answers = chat.answers(training[0].messages, training[0].where)
         said = "the first as the model reads it (%s), answers in [[ ]]:\n%s"
         log.info(said, training[0].where, marked(text, answers))
-        warn_of_leaks(prompts_of(training), prompts_of(checked), "prompts")
+        before = warn_of_leaks(_places(training), _places(checked), "prompts")
     objective = _objective(config, checked, found, folder)
     return Task(
         model=found.model,
@@ -67,6 +68,7 @@ def sft_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
         fingerprint=fingerprint(*([one.messages for one in part] for part in (training, checked))),
         seq_len=seq_len,
         batch_rows=n_rows,
+        before=before,
         sections=AnswersReport(objective).sections if isinstance(objective, Answers) else None,
     )
 
@@ -91,6 +93,10 @@ def _objective(config: FinetuneConfig, checked: Sequence[Conversation], found: C
         eos_ids=inherited(folder, found.tokenizer)["eos_token_id"],
         compile=compiled,
     )
+
+
+def _places(conversations: Sequence[Conversation]) -> list[tuple[str, str]]:
+    return [*zip(prompts_of(conversations), (one.where for one in conversations), strict=True)]
 
 
 def _measured(objective: Causal, packed: LikeLengths) -> Batches:

@@ -63,10 +63,10 @@ def span_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     given = _reading(model.config, tokenizer, seq_len, config.objective.overlap)
     rows = ContextRows(training, tokenizer, **given, batch_rows=n_rows)
     validation = ContextRows(checked, tokenizer, **given) if checked else None
+    before = None
     if placement.leads:
         _log(rows, most, n_rows, config.seed)
-        texts = [list(dict.fromkeys(question.context for question in part)) for part in (training, checked)]
-        warn_of_leaks(texts[0], texts[1], "contexts")
+        before = warn_of_leaks(_contexts(training), _contexts(checked), "contexts")
 
     def tuned(threshold: float) -> None:
         model.output = dataclasses.replace(model.output, thresholds=(threshold,))  # goes into the next checkpoint
@@ -87,6 +87,7 @@ def span_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
         fingerprint=fingerprint(*(_content(questions) for questions in (training, checked))),
         seq_len=seq_len,
         batch_rows=n_rows,
+        before=before,
         sections=sections,
     )
 
@@ -151,6 +152,11 @@ def _log(rows: ContextRows, most: int, n_rows: int, seed: int) -> None:
     if beyond := rows.out_of_reach(most):
         said = "%d answers are longer than %d tokens (objective.max_answer_tokens) or than the overlap of two windows"
         log.warning(said, beyond, most)
+
+
+def _contexts(questions: Sequence[Question]) -> list[tuple[str, str]]:
+    """Each context once, with the place of its first question."""
+    return [*{question.context: question.where for question in reversed(questions)}.items()]
 
 
 def _content(questions: Sequence[Question]) -> list[Any]:

@@ -58,12 +58,12 @@ def tag_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     frame = frame_of(model.config, tokenizer, f"train.seq_len={seq_len}", seq_len)
     rows = TaggedRows(training, tokenizer, labels, seq_len, frame, batch_rows=n_rows)
     validation = TaggedRows(checked, tokenizer, labels, seq_len, frame) if checked else None
+    before = None
     if placement.leads:
         said = "%d sentences in %d rows; %.1f %% of the tokens are padding in batches of %d rows"
         log.info(said, len(training), len(rows), 100 * rows.padding(config.seed, n_rows), n_rows)
         _say_cut(rows, seq_len)
-        texts = [[sentence.text for sentence in part] for part in (training, checked)]
-        warn_of_leaks(texts[0], texts[1], "sentences")
+        before = warn_of_leaks(_places(training), _places(checked), "sentences")
     objective = Tag(labels, validation)
     return Task(
         model=model,
@@ -76,6 +76,7 @@ def tag_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
         seq_len=seq_len,
         batch_rows=n_rows,
         new_head=config.objective.new_head,
+        before=before,
         sections=lambda sums: TagReport(objective).sections(sums),
     )
 
@@ -98,6 +99,10 @@ def _read_parts(loaded: Loaded, source: ModelFolder) -> tuple[list[Sentence], li
         return training, read_sentences(Path(path), data.words_field, data.tags_field, numbered)
     texts = [sentence.text for sentence in training]
     return apart(training, texts, data.validation_fraction, "sentences", "words")
+
+
+def _places(sentences: Sequence[Sentence]) -> list[tuple[str, str]]:
+    return [(sentence.text, sentence.where()) for sentence in sentences]
 
 
 def _say_cut(rows: TaggedRows, seq_len: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from encoders import wordpiece
-from harness import text
+from harness import WORDS, text
 
 from bigtrain.data.frame import Frame
 from bigtrain.data.loader import Loader
@@ -101,9 +101,26 @@ def test_leaks_are_found_word_for_word_and_nearly() -> None:
     nearly[-1] = "otherwise"
     validation = [text(40, 1000), training[3].replace(" ", "  "), " ".join(nearly), text(40, 1001)]
     leaks = find_leaks(training, validation)
-    assert leaks == (1, 1, (1, 3))
+    assert leaks == ([(1, 3)], [(2, 7)])
     assert leaks
     assert not find_leaks(training, [text(40, 1002)])
+
+
+def test_leaks_of_short_texts_are_found_and_others_are_none() -> None:
+    draw = random.Random(2)
+    english = [" ".join(draw.choices(WORDS, k=draw.randrange(8, 25))) for _ in range(300)]
+    chinese = ["".join(draw.choices([chr(0x4E00 + code) for code in range(600)], k=20)) for _ in range(300)]
+    training = [text for both in zip(english, chinese, strict=True) for text in both]
+    planted = []
+    for number, said in enumerate(training[:200]):
+        parts = list(said) if number % 2 else said.split()
+        place = draw.randrange(len(parts))
+        change = [slice(place, place), slice(place, place + 1)][number // 2 % 2]  # inserted, or changed
+        parts[change] = ["天" if number % 2 else "otherwise"]
+        planted.append(("" if number % 2 else " ").join(parts))
+    assert len({row for row, first in find_leaks(training, planted).near if row == first}) > 190
+    others = [" ".join(draw.choices(WORDS, k=draw.randrange(5, 25))) for _ in range(300)]
+    assert len(find_leaks(training, [*others, *(text[:5] for text in chinese)]).near) == 0
 
 
 def test_texts_are_augmented_by_seed_row_and_pass_and_in_training_alone() -> None:
