@@ -208,6 +208,9 @@ class GenerateConfig:
     prompts: str | None = option(None, 'a JSON Lines file with rows {"prompt": TEXT} or {"messages": [...]}')
     output: str | None = option(None, "with prompts: the JSON Lines file of their completions")
     chat: bool = option(False, "the prompt is a message to a model that chats; without a prompt: a conversation")
+    system: str | None = option(
+        None, "with chat=true: the system message that stands before a prompt or a conversation"
+    )
     max_new_tokens: int = option(128, "tokens to write at most", at_least=1)
     temperature: float = option(0.8, "divides the logits; 0: always the likeliest token", at_least=0, at_most=100)
     top_k: int | None = option(
@@ -242,6 +245,8 @@ class GenerateConfig:
             given, missing = ("output", "prompts") if self.prompts is None else ("prompts", "output")
             rule = "a file of prompts becomes a file of completions; one prompt's completion is printed"
             raise UserError(f"{given}= without {missing}=", rule, f"give {missing}=FILE.jsonl, or leave {given}= out")
+        if self.system is not None and not self.chat:
+            raise UserError("system= without chat=true", "it is a message to a model that chats", "give chat=true")
         for name in ("stop", "choices"):
             if "" in getattr(self, name):
                 raise UserError(f"{name} with an empty text", "each of them is some text", "remove it")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
 
+from bigtrain.commands.conversation import converse, opening, printable
 from bigtrain.commands.writing import Prompt, Writer, result_fields
 from bigtrain.config import Loaded
-from bigtrain.errors import UserError
+from bigtrain.errors import Stopped, UserError
 from bigtrain.generation.chat import Chat
 from bigtrain.generation.files import Output, PromptRow, read_prompts
 from bigtrain.generation.filling import prompt_encoder
@@ -78,12 +78,14 @@ def run(loaded: Loaded, *, dry_run: bool = False, live: bool = False) -> dict[st
     told = {"checkpoint": str(folder), "device": str(placement.device)}
     if config.prompts is not None:
         return _file(config, placement, writer, rows, prompts) | told
-    if config.prompt is None:
-        from bigtrain.commands.conversation import converse
-
-        return converse(writer, Chat(tokenizer, str(folder)))
     live = live and not (masked or config.choices or config.n > 1 or config.beams > 1)
-    return _one(config, writer, prompts[0], live=live) | told
+    try:
+        if config.prompt is None:
+            return converse(writer, Chat(tokenizer, str(folder)))
+        return _one(config, writer, prompts[0], live=live) | told
+    except Stopped as stopped:
+        what = "the conversation is over, and none of it is kept" if config.prompt is None else "the text ends here"
+        raise Stopped(f"{str(stopped).partition(':')[0]}: {what}") from None
 
 
 def _rows(config: GenerateConfig, *, masked: bool) -> list[PromptRow]:
@@ -104,7 +106,7 @@ def _encoded(
         text, messages = row.fields.get("prompt"), row.fields.get("messages")
         if chat and (config.chat or messages is not None):
             where = row.where or "prompt="
-            asked = [{"role": "user", "content": text}] if messages is None else messages
+            asked = [*opening(config.system), {"role": "user", "content": text}] if messages is None else messages
             text, ids = "", chat.encode(asked, where)
         else:
             text, ids = str(text), tokenizer.encode_prompt(str(text))
@@ -139,13 +141,15 @@ def _naming(row: PromptRow) -> Iterator[None]:
 
 def _one(config: GenerateConfig, writer: Writer, prompt: tuple[str, list[int]], *, live: bool) -> dict[str, Any]:
     """The result of a single prompt."""
-    on_text: Callable[[str], None] | None = None
+
+    def say(text: str) -> None:
+        print(printable(text), end="", flush=True)
+
     if live:
-        print("" if config.chat else config.prompt, end="", flush=True)
-        on_text = functools.partial(print, end="", flush=True)
+        say("" if config.chat else str(config.prompt))
     _ = writer.model  # the time of loading is not that of writing
     began = time.perf_counter()
-    [(_, result)] = writer.results([(0, *prompt)], on_text=on_text)
+    [(_, result)] = writer.results([(0, *prompt)], on_text=say if live else None)
     seconds = time.perf_counter() - began
     if live:
         print(flush=True)
@@ -229,11 +233,12 @@ def show(result: dict[str, Any]) -> None:
     """Print the prompt and what follows it, nothing else; a table for choices, files and `--dry-run`."""
     if result.get("printed"):
         return
+    shown = printable if sys.stdout.isatty() else str
     if "text" in result:
-        print(result["text"])
+        print(shown(result["text"]))
     elif "completions" in result:
         before = "" if result["chat"] else result["prompt"]
-        print("\n\n".join(before + completion["completion"] for completion in result["completions"]))
+        print("\n\n".join(shown(before + completion["completion"]) for completion in result["completions"]))
     elif "fillings" in result:
         lines = ("\n".join(f"{one['probability']:8.6f}  {one['token']}" for one in mask) for mask in result["fillings"])
         print("\n\n".join(lines))

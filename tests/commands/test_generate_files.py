@@ -15,6 +15,7 @@ from test_generate_command import save
 
 from bigtrain import config
 from bigtrain.commands import generate
+from bigtrain.commands.conversation import printable
 from bigtrain.errors import UserError
 from bigtrain.tokenizer import Tokenizer
 
@@ -126,10 +127,10 @@ def test_text_is_printed_as_it_comes(folder: Path, capsys: pytest.CaptureFixture
     lines = [f"checkpoint={folder}", "device=cpu", "max_new_tokens=9", "prompt=Hello"]
     result = run(*lines, live=True)
     generate.show(result)
-    assert capsys.readouterr().out == result["text"] + "\n"
+    assert capsys.readouterr().out == "Hello" + printable(result["completion"]) + "\n"
     answer = run(*lines, "chat=true", live=True)
     generate.show(answer)
-    assert capsys.readouterr().out == answer["completion"] + "\n"
+    assert capsys.readouterr().out == printable(answer["completion"]) + "\n"
     assert run(*lines, "chat=true")["completion"] == answer["completion"] != result["completion"]
 
 
@@ -147,9 +148,42 @@ def test_a_conversation(folder: Path, capsys: pytest.CaptureFixture[str], monkey
     lines = [f"checkpoint={folder}", "device=cpu", "max_new_tokens=6", "chat=true"]
     messages = run(*lines, live=True)["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant"] * 2
-    assert capsys.readouterr().out == "".join(m["content"] + "\n" for m in messages[1::2]) + "\n"
+    shown = "".join(printable(m["content"]) + "\n" for m in messages[1::2])
+    assert capsys.readouterr().out == shown + "\n"
     with pytest.raises(UserError, match="no prompt"):
         run(*lines)
+
+
+def test_a_conversation_goes_on_where_the_model_is_full(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = iter([f"message {number} " + "." * 30 for number in range(8)])
+
+    def reply(_: str) -> str:
+        if (text := next(said, None)) is None:
+            raise EOFError
+        return text
+
+    monkeypatch.setattr("builtins.input", reply)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    lines = [f"checkpoint={folder}", "device=cpu", "max_new_tokens=6", "chat=true", "system=Be brief"]
+    messages = run(*lines, live=True)["messages"]
+    assert messages[0] == {"role": "system", "content": "Be brief"}
+    assert messages[-2]["content"].startswith("message 7")
+    assert len(messages) < 17
+    assert "turns are left out" in caplog.text
+
+
+def test_a_system_message_stands_before_the_prompt(folder: Path) -> None:
+    lines = [f"checkpoint={folder}", "device=cpu", "max_new_tokens=6", "prompt=Hi", "temperature=0", "chat=true"]
+    with_it, without = (run(*lines, *more, dry_run=True)["prompt_tokens"] for more in (["system=Be brief"], []))
+    assert with_it > without + len("Be brief")
+    with pytest.raises(UserError, match="system= without chat=true"):
+        run(*lines[:-1], "system=Be brief")
+
+
+def test_what_would_move_a_terminal_s_cursor_is_escaped() -> None:
+    assert printable("a\tb\n\x1b[2Jc\r\x9b\x7f你") == "a\tb\n\\x1b[2Jc\\x0d\\x9b\\x7f你"
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ import pytest
 from harness import command, environment
 from test_generate_command import run, save
 
+from bigtrain.commands.conversation import printable
+
 LINES = ["device=cpu", "device.precision=fp32", "seed=3"]
 
 
@@ -66,7 +68,7 @@ def terminal(*words: str) -> Iterator[Terminal]:
 def test_text_comes_as_it_is_written(folder: Path) -> None:
     text = run(folder, "prompt=Hello", "max_new_tokens=400", *LINES)["text"]
     with terminal("generate", f"checkpoint={folder}", "-p", "Hello", "max_new_tokens=400", *LINES) as shown:
-        assert shown.read() == (text + "\n").replace("\n", "\r\n").encode()
+        assert shown.read() == (printable(text) + "\n").replace("\n", "\r\n").encode()
         assert shown.process.wait(10) == 0
     assert shown.parts > 20
 
@@ -76,7 +78,7 @@ def test_a_conversation_ends_with_ctrl_d(folder: Path) -> None:
         answer = run(folder, "prompt=Hi", "chat=true", "max_new_tokens=20", *LINES)["completion"]
         assert talk.read(b"> ") == b"> "
         talk.type(b"Hi\n")
-        assert talk.read(b"\r\n> ") == b"Hi\r\n" + (answer + "\n").replace("\n", "\r\n").encode() + b"> "
+        assert talk.read(b"\r\n> ") == b"Hi\r\n" + (printable(answer) + "\n").replace("\n", "\r\n").encode() + b"> "
         talk.type(b"\x04")
         assert talk.read() == b"\r\n"
         assert talk.process.wait(10) == 0
@@ -87,5 +89,5 @@ def test_ctrl_c_ends_the_text(folder: Path) -> None:
         talk.read(b"> ")
         time.sleep(0.1)
         talk.type(b"\x03")
-        talk.read()
+        assert b"the conversation is over, and none of it is kept" in talk.read()
         assert talk.process.wait(10) == 75
