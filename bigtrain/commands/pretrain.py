@@ -10,7 +10,7 @@ from bigtrain.commands import train
 from bigtrain.commands.tasks.base import refuse_raw_settings
 from bigtrain.commands.train import show
 from bigtrain.config import Loaded, continued
-from bigtrain.data.schema import AutoTokenizerConfig, TokenizerConfig, WordPieceConfig
+from bigtrain.data.schema import AutoTokenizerConfig, BPEConfig, TokenizerConfig, WordPieceConfig
 from bigtrain.errors import UserError
 from bigtrain.models.schema import InheritedConfig, StartedConfig
 from bigtrain.schema import PretrainConfig
@@ -79,9 +79,10 @@ def _inherited(loaded: Loaded) -> Loaded:
 
 
 def tokenizer_config(config: PretrainConfig) -> TokenizerConfig:
-    """What `tokenizer=auto` comes to: hidden tokens want a tokenizer with a mask token, where one must be trained."""
-    trained = not (config.data.path or config.data.sets)
-    if trained and config.objective.name == "masked" and isinstance(config.tokenizer, AutoTokenizerConfig):
-        return WordPieceConfig()
+    """What `tokenizer=auto` and `bpe` come to: hidden tokens want a mask token, where a tokenizer must be trained."""
     asked: TokenizerConfig = config.tokenizer
-    return asked
+    if config.objective.name != "masked" or config.data.path or config.data.sets:
+        return asked
+    if isinstance(asked, BPEConfig):
+        return dataclasses.replace(asked, encoder=True)
+    return WordPieceConfig() if isinstance(asked, AutoTokenizerConfig) else asked

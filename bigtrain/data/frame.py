@@ -94,7 +94,7 @@ def mask_id(tokenizer: Tokenizer) -> int:
     raise UserError(
         "a masked model with a tokenizer that has no mask token",
         f"hidden tokens are replaced by one: {', '.join(_MASKS)}, or what tokenizer_config.json names as mask_token",
-        "give tokenizer=wordpiece, or tokenizer=file tokenizer.path= the folder of an encoder",
+        "give tokenizer=wordpiece, tokenizer=bpe tokenizer.encoder=true, or tokenizer.path= the folder of an encoder",
     )
 
 

@@ -62,6 +62,7 @@ class BPEConfig(_TokenizerConfig):
 
     name: str = option("bpe", "the kind")
     vocab_size: int = option(8192, "entries, special tokens included", at_least=257, at_most=MOST_ENTRIES)
+    encoder: bool = option(False, "RoBERTa's special tokens, <s> <pad> </s> <unk> <mask>: for objective=masked")
 
 
 @dataclass

@@ -65,7 +65,8 @@ class EncoderConfig(StartConfig):
             raise UserError(
                 f"model.architecture=roberta with a tokenizer whose padding token is {pad_id}",
                 f"RoBERTa's positions begin behind the padding token: it is {_LAST_PAD_ID} at most",
-                "take a tokenizer that begins with its special tokens, or model.architecture=bert",
+                "take a tokenizer that begins with its special tokens (tokenizer=bpe tokenizer.encoder=true), or "
+                "model.architecture=bert",
             )
         return dataclasses.replace(
             self,

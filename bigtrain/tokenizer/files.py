@@ -30,7 +30,7 @@ BERT_TOKENS = {
 }
 BERT_INPUTS = {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}  # that transformers makes
 _GPT = {"eos_token": "<|endoftext|>"}
-_ROBERTA = {
+ROBERTA_TOKENS = {
     "bos_token": "<s>",
     "eos_token": "</s>",
     "cls_token": "<s>",
@@ -108,6 +108,19 @@ def with_tokens(spec: Spec, tokens: list[dict[str, Any]]) -> Spec:
 def special(*contents: str) -> list[dict[str, Any]]:
     """Special tokens as `with_tokens` takes them."""
     return [{"content": content, "special": True} for content in contents]
+
+
+def roberta_special(known: dict[str, str]) -> list[dict[str, Any]]:
+    """The same for tokens by role; RoBERTa's mask stands for the blank before a word as well, as its words do."""
+    tokens = special(*dict.fromkeys(known.values()))
+    return [{**token, "lstrip": token["content"] == ROBERTA_TOKENS["mask_token"]} for token in tokens]
+
+
+def roberta_ends(vocab: dict[str, int]) -> Spec:
+    """<s> before a text, </s> behind it, and both of </s></s> between two texts."""
+    cls, sep = (ROBERTA_TOKENS[key] for key in ("cls_token", "sep_token"))
+    ends = {"sep": [sep, vocab[sep]], "cls": [cls, vocab[cls]]}
+    return {"type": "RobertaProcessing", **ends, "trim_offsets": True, "add_prefix_space": False}
 
 
 def byte_level_bpe(vocab: dict[str, int], merges: list[list[str]], pattern: str | None = None) -> Spec:
@@ -266,9 +279,12 @@ def _from_merges(vocab_file: Path, merges_file: Path, beside: dict[str, Any]) ->
         )
     pattern = QWEN2 if beside.get("tokenizer_class") in ("Qwen2Tokenizer", "Qwen2TokenizerFast") else None
     spec = byte_level_bpe(vocab, pairs, pattern)
-    known = {key: token for key, token in (_GPT if "<|endoftext|>" in vocab else _ROBERTA).items() if token in vocab}
+    roles = _GPT if "<|endoftext|>" in vocab else ROBERTA_TOKENS
+    known = {key: token for key, token in roles.items() if token in vocab}
     spec["model"]["unk_token"] = known.get("unk_token")
-    return with_tokens(spec, special(*dict.fromkeys(known.values()))), known or {"eos_token": None}
+    if "cls_token" in known and "sep_token" in known:
+        spec["post_processor"] = roberta_ends(vocab)
+    return with_tokens(spec, roberta_special(known)), known or {"eos_token": None}
 
 
 def _from_word_pieces(file: Path, lines: list[str], beside: dict[str, Any]) -> tuple[Spec, dict[str, Any]]:

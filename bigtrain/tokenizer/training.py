@@ -25,7 +25,18 @@ from bigtrain.tokenizer import bpe, unigram
 from bigtrain.tokenizer.base import EOS, UNKNOWN, Tokenizer
 from bigtrain.tokenizer.chat import chat_template
 from bigtrain.tokenizer.fast_encode import BYTE_OF, CHARACTER, GPT2_SPLIT, METASPACE
-from bigtrain.tokenizer.files import BERT_INPUTS, BERT_TOKENS, Spec, byte_level_bpe, special, with_tokens, word_pieces
+from bigtrain.tokenizer.files import (
+    BERT_INPUTS,
+    BERT_TOKENS,
+    ROBERTA_TOKENS,
+    Spec,
+    byte_level_bpe,
+    roberta_ends,
+    roberta_special,
+    special,
+    with_tokens,
+    word_pieces,
+)
 from bigtrain.tokenizer.sentencepiece_model import BLANK
 from bigtrain.tokenizer.word_counts import Ints, count_bert_words, count_gpt2_words, frequent
 
@@ -45,12 +56,16 @@ def train(config: TrainableTokenizerConfig, texts: Iterable[str]) -> Tokenizer:
     Raises UserError where the vocabulary has no room beside the special tokens, and for a chat template that is none.
     """
     template = chat_template(config.chat_template) if config.chat_template else None
-    own = list(BERT_TOKENS.values()) if isinstance(config, WordPieceConfig) else [EOS]
+    masked = isinstance(config, BPEConfig) and config.encoder
+    roles = BERT_TOKENS if isinstance(config, WordPieceConfig) else ROBERTA_TOKENS if masked else {"eos_token": EOS}
+    own = dict.fromkeys(roles.values())
     tokens = list(dict.fromkeys([*own, *config.special_tokens, *(template.special_tokens if template else ())]))
     wanted = getattr(config, "vocab_size", None)
     room = 0 if wanted is None else _room(config, wanted, len(tokens))
     known: dict[str, Any] = {"eos_token": EOS, "pad_token": EOS, "unk_token": UNKNOWN}
     match config:
+        case BPEConfig() if masked:
+            spec, known = _roberta(_bpe(texts, room)), dict(roles)
         case BPEConfig() | BytesConfig():
             spec = _bpe(texts, room) if isinstance(config, BPEConfig) else _bytes()
             del known["unk_token"]
@@ -94,6 +109,14 @@ def _bpe(texts: Iterable[str], size: int) -> Spec:
     return byte_level_bpe(
         {name: id_ for id_, name in enumerate(names)}, [[names[left], names[right]] for left, right in merges]
     )
+
+
+def _roberta(spec: Spec) -> Spec:
+    """With RoBERTa's special tokens before all others: its positions begin behind the padding token."""
+    first = list(dict.fromkeys(ROBERTA_TOKENS[f"{role}_token"] for role in ("bos", "pad", "eos", "unk", "mask")))
+    vocab = {token: id_ for id_, token in enumerate([*first, *spec["model"]["vocab"]])}
+    spec = {**spec, "model": {**spec["model"], "vocab": vocab}, "post_processor": roberta_ends(vocab)}
+    return with_tokens(spec, roberta_special(ROBERTA_TOKENS))
 
 
 def _bytes() -> Spec:

@@ -250,6 +250,23 @@ def test_a_tokenizer_with_a_mask_token_is_trained_where_none_is_named(home: Path
     assert tokenizer.eos_id == tokenizer.backend.token_to_id("[SEP]")
 
 
+def test_roberta_learns_with_byte_level_pieces(home: Path, tmp_path: Path) -> None:
+    words = [*SMALL, *data(home), "model.architecture=roberta", "tokenizer=bpe", "tokenizer.vocab_size=300"]
+    found = run_verb("pretrain", [*words, "train.max_steps=2", f"run.dir={tmp_path / 'run'}"])
+    folder = Path(found["checkpoint"])
+    source, tokenizer = read_folder(folder)
+    assert [tokenizer.backend.id_to_token(id_) for id_ in range(5)] == ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    assert vars(source.config)["pad_id"] == tokenizer.pad_id == 1
+    ours = run_verb("generate", [f"checkpoint={folder}", "device=cpu", "prompt=the <mask> runs", "top_k=3"])["fillings"]
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.pipeline("fill-mask", folder, device="cpu", top_k=3)("the <mask> runs")
+    assert [one["token"] for one in theirs] == [one["token_id"] for one in ours[0]]
+    assert transformers.AutoTokenizer.from_pretrained(folder)("a cat", "it runs")["input_ids"] == [
+        *(0, *tokenizer.encode("a cat"), 2, 2),
+        *(*tokenizer.encode("it runs"), 2),
+    ]
+
+
 def test_word_boundaries_of_the_set_are_heard(home: Path, tmp_path: Path) -> None:
     """They keep the characters of a Chinese word together, which the tokenizer's marks do not."""
     from bigtrain.commands.tasks.masked import masked_task
