@@ -421,6 +421,8 @@ CASES = [
     case("prompt without a mask", f"{FILL} prompt=x", 2, "without [MASK]", "write [MASK]"),
     case("mask beyond the context", f"{FILL} prompt='{'a ' * 40}[MASK]'", 2, "43 tokens", "model.max_seq_len=20"),
     case("text from a masked model", f"{FILL} prompt=[MASK] top_p=0.5", 2, "a masked model with top_p=0.5"),
+    case("the loss of a bare encoder", "evaluate checkpoint={w}/bare device=cpu data.path={set}", 2,
+         "{w}/bare: no head", "objective=masked"),
     case("masks for a bare encoder", "generate checkpoint={w}/bare device=cpu prompt=[MASK]", 2,
          "{w}/bare: no head", "objective=masked"),
     case("messages for a masked model", f"{FILL} prompts={{w}}/messages.jsonl output=new", 2,

@@ -13,18 +13,20 @@ from typing import Any
 import torch.distributed as dist
 
 from bigtrain.commands.conversation import converse, opening, printable
-from bigtrain.commands.writing import Prompt, Writer, result_fields
+from bigtrain.commands.tasks.masked import require_masked_head
+from bigtrain.commands.writing import Prompt, Writer, product_type, result_fields
 from bigtrain.config import Loaded
 from bigtrain.errors import Stopped, UserError
 from bigtrain.generation.chat import Chat
 from bigtrain.generation.files import Output, PromptRow, read_prompts
 from bigtrain.generation.filling import prompt_encoder
 from bigtrain.generation.generate import check_prompt
+from bigtrain.generation.packing import narrowed
 from bigtrain.log import log
 from bigtrain.models.base import n_parameters
 from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.families import on_meta
-from bigtrain.models.huggingface import ModelFolder, lacks_head, read_folder
+from bigtrain.models.huggingface import ModelFolder, read_folder
 from bigtrain.parallel.placement import Placement
 from bigtrain.schema import GenerateConfig
 from bigtrain.tokenizer import Tokenizer
@@ -64,12 +66,7 @@ def run(loaded: Loaded, *, dry_run: bool = False, live: bool = False) -> dict[st
     masked = isinstance(source.config, EncoderConfig)
     if masked:
         config.check_filling()
-        if lacks_head(folder):
-            raise UserError(
-                f"checkpoint={config.checkpoint}: no head for masked tokens",
-                "a bare encoder guesses none until it has learned to",
-                f"bigtrain finetune init_from={config.checkpoint} objective=masked data.files=TEXT",
-            )
+        require_masked_head(config.checkpoint, source)
     rows = _rows(config, masked=masked)
     prompts = (_hiding if masked else _encoded)(rows, config, tokenizer, source)
     if dry_run:
@@ -213,7 +210,7 @@ def _share(output: Output, writer: Writer, prompts: list[Prompt]) -> None:
 
 
 def _needs(source: ModelFolder, prompts: list[tuple[str, list[int]]], config: GenerateConfig) -> dict[str, Any]:
-    model = on_meta(source.config)
+    model = narrowed(on_meta(source.config), product_type(config))
     new = config.max_new_tokens if model.causal else 0
     lengths = [min(len(ids) + new, source.config.max_seq_len) for _, ids in prompts]
     n_tokens = config.n * sum(lengths)
@@ -223,7 +220,7 @@ def _needs(source: ModelFolder, prompts: list[tuple[str, list[int]]], config: Ge
         "prompts": len(prompts),
         "prompt_tokens": sum(len(ids) for _, ids in prompts),
         "max_new_tokens": new,
-        "memory_gb": round(n_parameters(model) * 4 / 1e9, 3),
+        "memory_gb": round(sum(p.numel() * p.element_size() for p in model.parameters()) / 1e9, 3),
         "flops": n_tokens * forward,
         "checkpoint": str(source.folder),
     }

@@ -14,11 +14,12 @@ import torch
 from bigtrain.errors import UserError
 from bigtrain.generation import beams, choices, filling
 from bigtrain.generation.generate import Completion, Request, Writing, write
-from bigtrain.generation.packing import pack
+from bigtrain.generation.packing import narrowed, pack
 from bigtrain.generation.sampling import Sampling
 from bigtrain.models.base import Model
 from bigtrain.models.encoder_schema import EncoderConfig
-from bigtrain.models.huggingface import ModelFolder, load_model
+from bigtrain.models.families import on_meta
+from bigtrain.models.huggingface import ModelFolder, materialise_from
 from bigtrain.models.huggingface_generation import ending_ids
 from bigtrain.parallel.schema import Precision
 from bigtrain.schema import GenerateConfig
@@ -41,6 +42,11 @@ def result_fields(config: GenerateConfig, *, masked: bool) -> tuple[str, ...]:
     return ("completion", "tokens", "stopped_by", *(("token_ids", "logprobs") if config.logprobs else ()))
 
 
+def product_type(config: GenerateConfig) -> torch.dtype:
+    """What matrices are multiplied in."""
+    return torch.bfloat16 if config.device.precision is Precision.bf16 else torch.float32
+
+
 class Writer:
     """A model with the settings of a command. The model is loaded when it is first needed."""
 
@@ -53,10 +59,11 @@ class Writer:
     def model(self) -> Model:
         """The model, packed to generate."""
         config = self.config
-        dtype = torch.bfloat16 if config.device.precision is Precision.bf16 else torch.float32
+        dtype = product_type(config)
         one_text = config.batch_size == 1 or (config.prompts is None and config.n == 1)
         one_row = one_text and config.beams == 1 and not config.choices
-        return pack(load_model(self.source.folder, device=self.device), dtype, one_row=one_row)
+        model = narrowed(on_meta(self.source.config, self.source.output), dtype)
+        return pack(materialise_from(self.source.folder, model, self.device, seed=0), dtype, one_row=one_row)
 
     def results(
         self, prompts: Sequence[Prompt], *, on_text: Callable[[str], None] | None = None

@@ -111,6 +111,17 @@ class PackedMLP(nn.Module):
         return out
 
 
+def narrowed(model: Model, dtype: torch.dtype) -> Model:
+    """A model of the meta device whose matrices that `pack` casts to this type are of it from the beginning.
+
+    So a model that is to generate in bf16 never takes the memory of its fp32 weights.
+    """
+    if isinstance(model, Decoder):
+        for matrix in [*model.hidden_matrices(), *([] if model.head is None else [model.head.weight])]:
+            matrix.data = matrix.data.to(dtype)
+    return model
+
+
 def pack(model: Model, dtype: torch.dtype, *, one_row: bool = False) -> Model:
     """A decoder whose linear layers have given way to packed ones: it generates, and does nothing else from then on.
 

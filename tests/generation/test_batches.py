@@ -14,11 +14,12 @@ from bigtrain.data.schema import BytesConfig
 from bigtrain.generation import beams
 from bigtrain.generation.cache import KVCache
 from bigtrain.generation.generate import Completion, Request, StoppedBy, Writing, generate, write
-from bigtrain.generation.packing import pack
+from bigtrain.generation.packing import narrowed, pack
 from bigtrain.generation.sampling import Sampling
 from bigtrain.generation.stream import TextStream
 from bigtrain.models.base import Model
-from bigtrain.models.huggingface import save_model
+from bigtrain.models.families import on_meta
+from bigtrain.models.huggingface import materialise_from, save_model
 from bigtrain.models.schema import Architecture
 from bigtrain.tokenizer import Tokenizer, train
 
@@ -113,6 +114,20 @@ def test_packed_weights_give_the_same_numbers(architecture: str, fields: dict[st
                 packed = pack(copy.deepcopy(model), dtype, one_row=one_row)
                 given = packed.logits(packed(tokens)).float()
                 assert (given - wanted).abs().max() <= tolerance * wanted.abs().max()
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_matrices_are_loaded_in_the_type_of_their_products(tmp_path: Path, tokenizer: Tokenizer, tied: bool) -> None:
+    model = decoder("qwen2", vocab_size=257, tied=tied)
+    save_model(tmp_path, model, tokenizer)
+    tokens = torch.tensor(rows(1, 30))
+    small = narrowed(on_meta(model.config), torch.bfloat16)
+    loaded = materialise_from(tmp_path, small, torch.device("cpu"), 0)
+    wide = {name for name, parameter in loaded.named_parameters() if parameter.dtype == torch.float32}
+    assert {name for name, parameter in model.named_parameters() if parameter.dim() == 1} | {"embedding.weight"} == wide
+    with torch.no_grad():
+        given, wanted = (pack(one, torch.bfloat16) for one in (loaded, model))
+        assert torch.equal(given.logits(given(tokens)), wanted.logits(wanted(tokens)))
 
 
 def test_ends_of_a_turn_end_a_text_too(tokenizer: Tokenizer) -> None:

@@ -132,9 +132,22 @@ def frame_of(config: ModelConfig, tokenizer: Tokenizer, given: str, seq_len: int
     return frame
 
 
+def require_masked_head(checkpoint: str, source: ModelFolder) -> None:
+    """Raises UserError for a bare encoder, whose head would be drawn at random."""
+    from bigtrain.models.huggingface import lacks_head
+
+    if lacks_head(source.folder):
+        raise UserError(
+            f"checkpoint={checkpoint}: no head for masked tokens",
+            "a bare encoder guesses none until it has learned to",
+            f"bigtrain finetune init_from={checkpoint} objective=masked data.files=TEXT",
+        )
+
+
 def masked_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, placement: Placement) -> Measurement:
     """Windows with hidden tokens, and some of the tokens hidden one at a time."""
     config: EvaluateConfig = loaded.config
+    require_masked_head(config.checkpoint, source)
     _, split = measured_split(loaded, tokenizer, placement)
     _refuse_loss_mask(split.learned is not None)
     tokens, seq_len = split.tokens[: config.evals.max_tokens], window_length(config, source)
