@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from bigtrain.metrics import ranking
-from bigtrain.metrics.classification import averages, quotient
+from bigtrain.metrics.classification import (
+    averages,
+    calibration_error,
+    confusion_matrix,
+    confusion_scores,
+    quotient,
+)
 
 DEFAULT_THRESHOLD = 0.5
 
@@ -16,19 +22,33 @@ def multi_label(probabilities: np.ndarray, labels: np.ndarray, thresholds: np.nd
     probabilities: (N, C) float; labels: (N, C) of 0 and 1; thresholds: (C,), a label is predicted from its threshold
     on; N is at least 1. `subset_accuracy` is the share of rows with all labels right. `macro_`, `micro_` and
     `weighted_` `precision`, `recall` and `f1` are over all labels, 0 for a label without a denominator. `roc_auc` and
-    `pr_auc` are means over labels, left out where a label has no positive or no negative row. All as scikit-learn.
+    `pr_auc` are means over labels, left out where a label has no positive or no negative row. `mcc` and `ece` are over
+    all decisions, a row and a label each: with the thresholds, and of the probabilities. All as scikit-learn.
     """
     truth, predicted = np.asarray(labels).astype(bool), probabilities >= thresholds
     right = (truth & predicted).sum(0)
     return {
         "subset_accuracy": float((truth == predicted).all(1).mean()),
         **averages(right, predicted.sum(0), truth.sum(0)),
+        "mcc": confusion_scores(confusion_matrix(truth.ravel(), predicted.ravel(), 2))["mcc"],
+        "ece": calibration_error(*decisions(probabilities, truth)),
         **ranking.macro(probabilities, truth),
     }
 
 
+def decisions(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Whether a row has a label, as one label of two: probabilities (N C, 2), and what is true (N C,) int.
+
+    probabilities: (N, C) float; labels: (N, C) of 0 and 1.
+    """
+    return np.stack([1 - probabilities, probabilities], -1).reshape(-1, 2), np.asarray(labels).ravel().astype(np.int64)
+
+
 def per_label(probabilities: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> dict[str, np.ndarray]:
-    """`threshold`, `precision`, `recall`, `f1` and `support` (rows that have it) of each label: (C,) each."""
+    """`threshold`, `precision`, `recall`, `f1` and `support` (rows that have it) of each label: (C,) each.
+
+    And its decisions: `true_positives`, `false_negatives`, `false_positives` and `true_negatives`.
+    """
     truth, predicted = np.asarray(labels).astype(bool), probabilities >= thresholds
     right, n_true, n_predicted = (truth & predicted).sum(0), truth.sum(0), predicted.sum(0)
     return {
@@ -37,6 +57,10 @@ def per_label(probabilities: np.ndarray, labels: np.ndarray, thresholds: np.ndar
         "recall": quotient(right, n_true),
         "f1": quotient(2 * right, n_true + n_predicted),
         "support": n_true,
+        "true_positives": right,
+        "false_negatives": n_true - right,
+        "false_positives": n_predicted - right,
+        "true_negatives": (~truth & ~predicted).sum(0),
     }
 
 

@@ -109,8 +109,8 @@ class MultiLabel:
         """
         self.thresholds, self.positive_weights, self.label_smoothing = thresholds, positive_weights, label_smoothing
         self.tuned = tuned
-        names = ("subset_accuracy", *_MEANS, *(_RANKED if every_label else ()))
-        self.metric_names: tuple[str, ...] = ("loss", *names)
+        names = ("subset_accuracy", *_MEANS, "mcc", *(_RANKED if every_label else ()))
+        self.metric_names: tuple[str, ...] = ("loss", *names, "ece")
         self.higher_is_better = frozenset(names)
 
     def weight(self, batch: Batch) -> float:

@@ -136,11 +136,17 @@ def test_several_labels_keep_their_thresholds(home: Path) -> None:
     assert (output.kind, output.labels) == ("labels", ("bad", "good", "old", "small"))
     assert len(output.thresholds) == 4
     found = again(home, "several")
-    same(done, found, "macro_f1", "micro_f1", "subset_accuracy", "roc_auc")
+    same(done, found, "macro_f1", "micro_f1", "subset_accuracy", "roc_auc", "mcc", "ece")
     assert done["best_per_class"].keys() == {"bad", "good", "old", "small"}
     assert [one["threshold"] for one in found["per_class"].values()] == list(output.thresholds)
     assert sum(one["f1"] for one in found["per_class"].values()) / 4 == pytest.approx(found["macro_f1"])
-    assert list(the_same_is_shown(home, "several")) == ["Labels"]
+    shown = the_same_is_shown(home, "several")
+    assert list(shown) == ["Labels", "Calibration", "Wrong with most confidence"]
+    counts = found["per_class"]["good"]
+    assert counts["true_positives"] + counts["false_negatives"] == counts["support"]
+    assert sum(one[name] for one in found["per_class"].values() for name in counts if "tives" in name) == 4 * 40
+    wrong = [one for row in predictions(home, "several") for one in set(row["label"]) ^ set(row["predicted"])]
+    assert shown["Wrong with most confidence"].count("taken for") == min(20, len(wrong))
     transformers = pytest.importorskip("transformers")
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from bigtrain.metrics.classification import (
+    calibration_error,
     classification,
     confusion_matrix,
     confusion_scores,
     per_class,
     reliability,
 )
-from bigtrain.metrics.multi_label import multi_label, tuned_thresholds
+from bigtrain.metrics.multi_label import multi_label, per_label, tuned_thresholds
 from bigtrain.metrics.ranking import average_precision, ranks, roc_auc
 from bigtrain.metrics.regression import regression
 
@@ -157,11 +158,17 @@ def test_multi_label_as_scikit_learn(seed):
         "subset_accuracy": sklearn.accuracy_score(labels, predictions),
         "roc_auc": sklearn.roc_auc_score(labels, probabilities, average="macro"),
         "pr_auc": sklearn.average_precision_score(labels, probabilities, average="macro"),
+        "mcc": sklearn.matthews_corrcoef(labels.ravel(), predictions.ravel()),
+        "ece": calibration_error(np.stack([1 - probabilities.ravel(), probabilities.ravel()], 1), labels.ravel()),
     }
     for average in ("macro", "micro", "weighted"):
         values = sklearn.precision_recall_fscore_support(labels, predictions, average=average, zero_division=0)
         expected |= {f"{average}_{name}": value for name, value in zip(("precision", "recall", "f1"), values[:3])}  # noqa: B905
     assert multi_label(probabilities, labels, thresholds) == pytest.approx(expected, abs=1e-12)
+    found = per_label(probabilities, labels, thresholds)
+    names = ("true_negatives", "false_positives", "false_negatives", "true_positives")
+    counts = np.stack([found[name] for name in names], 1).reshape(-1, 2, 2)
+    assert (counts == sklearn.multilabel_confusion_matrix(labels, predictions)).all()
 
 
 def test_multi_label_with_a_label_nobody_has():
@@ -169,7 +176,8 @@ def test_multi_label_with_a_label_nobody_has():
     found = multi_label(probabilities, labels, np.array([0.5, 0.5]))
     assert not {"roc_auc", "pr_auc"} & set(found)
     assert (found["subset_accuracy"], found["micro_f1"], found["macro_f1"], found["weighted_f1"]) == (1, 1, 0.5, 1)
-    assert set(multi_label(probabilities, labels * 0, np.array([2, 2])).values()) == {0, 1}
+    nothing = multi_label(probabilities, labels * 0, np.array([2, 2]))
+    assert {value for name, value in nothing.items() if name != "ece"} == {0, 1}
 
 
 @pytest.mark.parametrize("seed", range(30))

@@ -16,13 +16,20 @@ from bigtrain.evaluation.task_report import (
     wrong_rows_section,
 )
 from bigtrain.metrics.classification import by_label, confusion_matrix, label_tables
-from bigtrain.metrics.multi_label import per_label
+from bigtrain.metrics.multi_label import decisions, per_label
 from bigtrain.objectives.classify import probabilities, sigmoid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Sums = dict[str, "NDArray[Any]"]
+
+_COUNTS = {
+    "true_positives": "found",
+    "false_negatives": "missed",
+    "false_positives": "wrongly found",
+    "true_negatives": "rightly not found",
+}
 
 
 class _Report:
@@ -99,12 +106,36 @@ class SeveralLabels(_Report):
         return {"per_class": by_label(self.labels, scores)}
 
     def sections(self, sums: Sums) -> list[str]:
-        """Threshold, precision, recall and F1 of each label."""
-        rows = []
-        for label, scores in self.tables(sums)["per_class"].items():
-            n_rows = scores.pop("support")
-            rows.append((label, *(Number(f"{score:.3f}") for score in scores.values()), n_rows))
-        return [section("Labels", table(("label", "threshold", "precision", "recall", "F1", "rows"), rows))]
+        """Labels, calibration over all decisions, and those that are wrong with most confidence."""
+        found, truth = sigmoid(sums["logits"]), sums["labels"] > 0
+        return [
+            section("Labels", self._labels(self.tables(sums)["per_class"])),
+            calibration_section(*decisions(found, truth)),
+            wrong_rows_section(self._wrong(found, truth)),
+        ]
+
+    def _labels(self, per_class: dict[str, dict[str, Any]]) -> str:
+        """Scores of each label, and its decisions."""
+        scores, counts = ("threshold", "precision", "recall", "f1"), tuple(_COUNTS)
+        rows = [
+            (label, *(Number(f"{row[name]:.3f}") for name in scores), row["support"])
+            for label, row in per_class.items()
+        ]
+        four = [(label, *(row[name] for name in counts)) for label, row in per_class.items()]
+        shown = table(("label", "threshold", "precision", "recall", "F1", "rows"), rows)
+        return f"{shown}<h3>Decisions</h3>{table(('label', *_COUNTS.values()), four)}"
+
+    def _wrong(self, found: NDArray[np.float64], truth: NDArray[np.bool_]) -> Iterator[dict[str, Any]]:
+        """The most confidently wrong decisions, a row and a label each."""
+        predicted = found >= self.thresholds
+        confidence = np.where(predicted, found, 1 - found)
+        wrong = np.flatnonzero(predicted != truth)
+        worst = wrong[np.argsort(-confidence.flat[wrong], kind="stable")][:MOST_WRONG]
+        given = list(self.given())
+        for row, place in zip(*np.unravel_index(worst, truth.shape), strict=True):
+            names = (f"not {self.labels[place]}", self.labels[place])
+            said = {"label": names[int(truth[row, place])], "predicted": names[int(predicted[row, place])]}
+            yield {**given[row], **said, "confidence": float(confidence[row, place])}
 
     def _names(self, flags: NDArray[np.bool_]) -> list[str]:
         return [self.labels[place] for place in np.flatnonzero(flags).tolist()]
