@@ -145,6 +145,10 @@ FOREIGN: dict[str, str] = {
     "n_vocab": "tokenizer.vocab_size=ENTRIES, or model.vocab_size=ROWS",
     "random_seed": "seed=NUMBER",
     "max_tokens_to_generate": "max_new_tokens=TOKENS",
+    "do_sample": "temperature=0 for the likeliest token each time, temperature=0.8 and the like to draw",
+    "num_beams": "beams=NUMBER",
+    "num_return_sequences": "n=NUMBER",
+    "stop_strings": "stop=[TEXT,...]",
     "num_tokens": "max_new_tokens=TOKENS for generate, train.max_tokens=TOKENS for training",
 }
 
