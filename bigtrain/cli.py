@@ -72,6 +72,9 @@ Prompt = Annotated[
 ]
 
 
+TRAINING = ("pretrain", "finetune")
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What all verbs have besides settings."""
@@ -216,6 +219,10 @@ def _verb(
         return _multirun(verb, lines, config_name, config_dir, options)
     loaded = config.load(verb, lines, config_name, config_dir, texts=texts)
     if options.print_config:
+        if verb in TRAINING:
+            from bigtrain.commands.record import as_continued
+
+            loaded = as_continued(loaded)
         _emit(loaded.plain, options.as_json, lambda _: print(annotated(loaded), end=""))
         try:
             _ = loaded.config
@@ -236,6 +243,10 @@ def _verb(
     if verb == "evaluate":
         command.verdict(result)
     return 0
+    elif verb in TRAINING and options.dry_run:
+        from bigtrain.commands.dry_run import verdict
+
+        verdict(result)
 
 
 def _multirun(verb: str, lines: list[str], config_name: str | None, config_dir: Path | None, options: Options) -> int:

@@ -79,19 +79,7 @@ class RunFolder:
 
     def saved_config(self) -> dict[str, Any] | None:
         """The config of the run in this folder; None where none began. Raises UserError where it cannot be read."""
-        path = self.path / "config.yaml"
-        if not path.exists():
-            return None
-        from omegaconf import OmegaConf
-
-        try:
-            config = OmegaConf.to_container(OmegaConf.load(path))
-        except Exception as error:  # whatever the parser raises, the file is at fault
-            config = error
-        if not isinstance(config, dict):
-            rule = "the config of a run is a YAML mapping" + (f": {config}" if isinstance(config, Exception) else "")
-            raise UserError(str(path), rule, "restore the file, or choose another run.dir")
-        return {str(key): value for key, value in config.items()}
+        return read_config(self.path)
 
     def saved_status(self) -> dict[str, Any] | None:
         """How the process that held this folder before left it (`lost`: it died as `running`); None where none did."""
@@ -157,6 +145,23 @@ class RunFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def read_config(folder: Path) -> dict[str, Any] | None:
+    """The config of the run in a folder; None where none began. Raises UserError where it cannot be read."""
+    path = folder / "config.yaml"
+    if not path.exists():
+        return None
+    from omegaconf import OmegaConf
+
+    try:
+        config = OmegaConf.to_container(OmegaConf.load(path))
+    except Exception as error:  # whatever the parser raises, the file is at fault
+        config = error
+    if not isinstance(config, dict):
+        rule = "the config of a run is a YAML mapping" + (f": {config}" if isinstance(config, Exception) else "")
+        raise UserError(str(path), rule, "restore the file, or choose another run.dir")
+    return {str(key): value for key, value in config.items()}
 
 
 def read_status(path: Path) -> dict[str, Any] | None:

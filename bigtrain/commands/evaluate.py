@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from bigtrain import environment
+from bigtrain.commands.shown import number
 from bigtrain.commands.tasks.base import Measurement, refuse_unread
 from bigtrain.commands.tasks.classify import classify_measurement
 from bigtrain.commands.tasks.masked import masked_measurement
@@ -23,6 +25,7 @@ from bigtrain.commands.tasks.span import span_measurement
 from bigtrain.commands.tasks.tag import tag_measurement
 from bigtrain.commands.tasks.text import text_measurement
 from bigtrain.config import Loaded, to_yaml
+from bigtrain.data.pipeline import kept_nowhere
 from bigtrain.data.tasks.forms_schema import MeasuredFormsConfig
 from bigtrain.errors import GateMissed, UserError
 from bigtrain.evaluation import gates
@@ -70,6 +73,11 @@ _OF_SOME_KINDS = {
 
 def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
     """Metrics, flat, with the gates that were missed under `missed` (with `dry_run`: what measuring would take)."""
+    with kept_nowhere() if dry_run else contextlib.nullcontext():
+        return _run(loaded, dry_run=dry_run)
+
+
+def _run(loaded: Loaded, *, dry_run: bool) -> dict[str, Any]:
     config: EvaluateConfig = loaded.config
     if config.data.sets:
         name = next(iter(config.data.sets))
@@ -123,7 +131,7 @@ def show(result: dict[str, Any]) -> None:
     width = max(map(len, [*result, *labels]))
     for name, value in result.items():
         if name != "missed" and not isinstance(value, dict):
-            print(f"{name:<{width}}  {f'{value:.6g}' if isinstance(value, float) else value}")
+            print(f"{name:<{width}}  {number(value)}")
     for label, scores in labels.items():
         print(f"{label:<{width}}  " + "  ".join(f"{name} {value:.4g}" for name, value in scores.items()))
 

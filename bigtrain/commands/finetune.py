@@ -31,7 +31,7 @@ def build(loaded: Loaded, placement: Placement, begun: Path | None) -> Task:
     from bigtrain.training.checkpoint import resolve
 
     config: FinetuneConfig = loaded.config
-    folder = begun or resolve(Path(config.init_from))
+    folder = begun or resolve(Path(config.init_from), "init_from")
     task = _tasks()[config.objective.name](loaded, placement, folder)
     if isinstance(config.adapter, LoraConfig):
         _adapt(task, config, config.adapter, folder)

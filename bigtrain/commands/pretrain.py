@@ -59,7 +59,7 @@ def build(loaded: Loaded, placement: Placement, begun: Path | None) -> Task:
     start = config.model
     if not isinstance(start, StartedConfig):  # of a run that began when `model` still was a shape, which nothing read
         start = StartedConfig(resize_vocab=start.resize_vocab)
-    folder = begun or resolve(Path(config.init_from))
+    folder = begun or resolve(Path(config.init_from), "init_from")
     return continued_task(config, start, config.tokenizer, placement, folder, task)
 
 

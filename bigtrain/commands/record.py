@@ -14,7 +14,7 @@ from bigtrain import storage
 from bigtrain.errors import BigtrainError, DiskFull, Diverged, Stopped, UserError
 from bigtrain.log import log
 from bigtrain.models.adapter_schema import LoraConfig
-from bigtrain.runs import RunFolder
+from bigtrain.runs import RunFolder, read_config, read_status
 from bigtrain.training.schema import ResumeMode
 
 if TYPE_CHECKING:
@@ -180,33 +180,33 @@ class Saver:
         checkpoints.point_and_prune(self.place, step=state.step, best_step=state.best_step, keep_last=keep_last)
 
 
-def continued(folder: RunFolder, loaded: configs.Loaded) -> configs.Loaded:
+def continued(folder: Path, loaded: configs.Loaded) -> configs.Loaded:
     """The config to run with: the folder's own plus this command's overrides, where there is a run to continue."""
-    mode, saved = ResumeMode(loaded.plain["resume"]["mode"]), folder.saved_config()
-    used = folder.checkpoints.is_dir() and any(folder.checkpoints.glob("step-*"))
+    mode, saved = ResumeMode(loaded.plain["resume"]["mode"]), read_config(folder)
+    used = any((folder / "checkpoints").glob("step-*"))
     if mode is ResumeMode.must and not used:
-        raise UserError(
-            f"resume=must in {folder.path}", "there is no checkpoint to continue from", "begin with resume=auto"
-        )
+        raise UserError(f"resume=must in {folder}", "there is no checkpoint to continue from", "begin with resume=auto")
     if mode is ResumeMode.never and (used or saved):
-        raise UserError(
-            f"resume=never in {folder.path}", "the folder holds a run", "choose a new run.dir, or resume=auto"
-        )
-    verb = (folder.saved_status() or {}).get("verb", loaded.verb)
+        raise UserError(f"resume=never in {folder}", "the folder holds a run", "choose a new run.dir, or resume=auto")
+    verb = (read_status(folder) or {}).get("verb", loaded.verb)
     if verb != loaded.verb:
-        raise UserError(
-            f"run.dir={folder.path}", f"the folder holds a run of `bigtrain {verb}`", "choose another run.dir"
-        )
+        raise UserError(f"run.dir={folder}", f"the folder holds a run of `bigtrain {verb}`", "choose another run.dir")
     if used and saved is None:
         raise UserError(
-            f"run.dir={folder.path}",
+            f"run.dir={folder}",
             "it holds checkpoints, but no config.yaml to continue them with",
             "restore that file",
         )
     if not (used and saved):
         return loaded
     saved["resume"] = loaded.plain["resume"]  # what one command allowed is not allowed for ever
-    return configs.continued(saved, loaded)
+    return configs.continued(saved, loaded, folder / "config.yaml")
+
+
+def as_continued(loaded: configs.Loaded) -> configs.Loaded:
+    """The same without taking the folder that `run.dir` names, to look at what would run."""
+    folder = loaded.plain["run"]["dir"]
+    return continued(Path(folder), loaded) if folder else loaded
 
 
 def merges(config: Any) -> bool:

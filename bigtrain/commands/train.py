@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from bigtrain import config as configs
 from bigtrain.commands.record import MERGED, SHOWN, TABLES, Record, Saver, continued, is_complete, merges, take_folder
+from bigtrain.commands.shown import show
 from bigtrain.commands.tasks.base import (
     Build,
     Task,
@@ -24,7 +25,7 @@ from bigtrain.commands.tasks.base import (
     rows_of_a_part,
     settled,
 )
-from bigtrain.errors import BigtrainError, LostProcess, UserError
+from bigtrain.errors import BigtrainError, LostProcess, Stopped, UserError
 from bigtrain.identity import check_identity, identity
 from bigtrain.log import log, to_file
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from bigtrain.training.checkpoint import Checkpoint
     from bigtrain.training.loop import Loop
     from bigtrain.training.plan import Plan, State
+
+__all__ = ["run", "show"]
 
 # What is measured of text in training as well: result.json calls it `val_...`; other metrics keep their names.
 _OF_TEXT = ("loss", "perplexity", "bits_per_byte", "token_accuracy", "masked_accuracy")
@@ -54,9 +57,9 @@ def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any
                 folder = stack.enter_context(take_folder(loaded))
                 record = Record(folder, loaded.verb)
                 stack.enter_context(record.kept())
-                loaded = continued(folder, loaded)
+                loaded = continued(folder.path, loaded)
                 loaded.config  # noqa: B018  # raises for what neither the folder nor the command names
-            except BigtrainError as error:
+            except (BigtrainError, Stopped) as error:
                 if "WORLD_SIZE" not in os.environ:
                     raise
                 refused = error  # the others are waiting to be told
@@ -68,7 +71,7 @@ def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any
 
         placement = Placement.join()
         begun = placement.from_lead(refused or (loaded, record.folder.path if record else None))
-        if isinstance(begun, BigtrainError):
+        if isinstance(begun, BaseException):
             raise begun
         loaded, path = begun
         assert path is not None
@@ -83,17 +86,6 @@ def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any
             freeze(task.model, loaded.config.train.freeze)
             require_memory(task.model, placement)
             return _train(loaded, task, placement, path, record, start)
-
-
-def show(result: dict[str, Any]) -> None:
-    """Print the result for people."""
-    width = max(map(len, result))
-    for name, value in result.items():
-        if isinstance(value, list):  # of examples, one below the other
-            print(name, *(f"  {key:<{width - 2}}  {text}" for one in value for key, text in one.items()), sep="\n")
-            continue
-        if not isinstance(value, dict):  # of labels: for programs
-            print(f"{name:<{width}}  {f'{value:.6g}' if isinstance(value, float) else value}")
 
 
 def _train(
@@ -197,7 +189,8 @@ def _train(
         flops_per_token=training_flops(model, task.seq_len),
         peak_flops=peak_flops(placement.device, placement.precision),
     )
-    return _finish(loop, save, loaded, path, record)
+    with contextlib.closing(metrics):
+        return _finish(loop, save, loaded, path, record)
 
 
 def _with_weights(task: Task, source: Path | None, placement: Placement, seed: int, *, new_head: bool) -> Model:

@@ -237,10 +237,10 @@ def from_plain(verb: str, plain: Mapping[str, Any], source: str = "") -> Any:
     return values.build(verb, values.conform(verb, dict(plain), lambda key: where))
 
 
-def continued(saved: Mapping[str, Any], loaded: Loaded) -> Loaded:
+def continued(saved: Mapping[str, Any], loaded: Loaded, file: Path | None = None) -> Loaded:
     """The saved config of a run folder, with the keys that this command sets taken from it. Raises UserError.
 
-    Where the command sets the kind of a node (`optimizer.name`), it brings the whole node.
+    Where the command sets the kind of a node (`optimizer.name`), it brings the whole node. file: of the saved config.
     """
     plain = copy.deepcopy(dict(saved))
     for key in sorted(loaded.touched):
@@ -254,7 +254,12 @@ def continued(saved: Mapping[str, Any], loaded: Loaded) -> Loaded:
     def where(key: str) -> str:
         return "" if key in loaded.touched else " (the run's config.yaml)"
 
-    return dataclasses.replace(loaded, plain=values.conform(loaded.verb, plain, where))
+    sources = loaded.sources
+    if file:
+        chosen = {line.partition("=")[0] for line in loaded.overrides}
+        sources = {group: source for group, source in sources.items() if group in chosen}
+        sources[loaded.verb] = ("the run's own", file)
+    return dataclasses.replace(loaded, plain=values.conform(loaded.verb, plain, where), sources=sources)
 
 
 def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

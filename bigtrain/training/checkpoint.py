@@ -25,6 +25,7 @@ from bigtrain import storage
 from bigtrain.errors import DiskFull, UserError
 from bigtrain.log import log
 from bigtrain.models.adapter_folder import is_adapter
+from bigtrain.units import si
 
 _NAME = re.compile(r"step-\d{8}")
 _FORMAT = 1
@@ -148,13 +149,14 @@ def folders(checkpoints: Path) -> list[Path]:
     return sorted((path for path in checkpoints.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
 
 
-def newest(checkpoints: Path) -> Checkpoint | None:
-    """The newest intact checkpoint; damaged newer ones are reported and set aside under `.damaged` names.
+def newest(checkpoints: Path, *, only_look: bool = False) -> Checkpoint | None:
+    """The newest intact checkpoint; damaged newer ones are reported and, but with `only_look`, renamed `.damaged`.
 
     None where there never was one. Raises UserError when there were some and none is intact: a run does not silently
     start again from nothing.
     """
-    storage.remove_leftovers(checkpoints)
+    if not only_look:
+        storage.remove_leftovers(checkpoints)
     reports = []
     for path in folders(checkpoints):
         try:
@@ -163,7 +165,7 @@ def newest(checkpoints: Path) -> Checkpoint | None:
             log.warning("damaged checkpoint %s: %s", path, damage)
             reports.append((path, damage))
             continue
-        for damaged, _ in reports:
+        for damaged, _ in [] if only_look else reports:
             aside = damaged.with_name(f"{damaged.name}.damaged")
             shutil.rmtree(aside, ignore_errors=True)
             os.rename(damaged, aside)
@@ -207,31 +209,36 @@ def point_and_prune(checkpoints: Path, *, step: int, best_step: int | None, keep
             shutil.rmtree(doomed)
 
 
-def require_space(checkpoints: Path, checkpoint_bytes: int, keep_last: int) -> None:
-    """Estimate the disk need of a run, by that of a checkpoint, before it begins. Raises DiskFull.
+def space(checkpoints: Path, checkpoint_bytes: int, keep_last: int) -> tuple[int, int]:
+    """Bytes of disk that a run needs at most, by those of a checkpoint, and those that are free for it.
 
     At the worst moment the kept checkpoints, the best one and the one being written are on disk.
     """
-    need = (keep_last + 2) * checkpoint_bytes
     there = sum(file.stat().st_size for file in checkpoints.rglob("*") if file.is_file()) if checkpoints.is_dir() else 0
-    free = shutil.disk_usage(checkpoints.parent).free + there
-    log.info("disk: checkpoints need up to %.1f GB, %.1f GB are free", need / 1e9, free / 1e9)
+    disk = next(folder for folder in checkpoints.absolute().parents if folder.exists())
+    return (keep_last + 2) * checkpoint_bytes, shutil.disk_usage(disk).free + there
+
+
+def require_space(checkpoints: Path, checkpoint_bytes: int, keep_last: int) -> None:
+    """Estimate the disk need of a run before it begins, see `space`. Raises DiskFull."""
+    need, free = space(checkpoints, checkpoint_bytes, keep_last)
+    log.info("disk: checkpoints need up to %sB, %sB are free", si(need), si(free))
     if free < need:
         raise DiskFull(
-            f"checkpoints need up to {need / 1e9:.1f} GB on the disk of {checkpoints.parent}, "
-            f"{free / 1e9:.1f} GB are free: free some, choose another run.dir=, or a smaller train.keep_last="
+            f"checkpoints need up to {si(need)}B on the disk of {checkpoints.parent}, "
+            f"{si(free)}B are free: free some, choose another run.dir=, or a smaller train.keep_last="
         )
 
 
-def resolve(path: Path) -> Path:
-    """The model folder behind a run, a checkpoint or a Hugging Face folder.
+def resolve(path: Path, key: str = "checkpoint") -> Path:
+    """The model folder behind a run, a checkpoint or a Hugging Face folder. key: that names it, for errors.
 
     A run means its `best` checkpoint if there is one, else `latest`. Files with a manifest are verified; a damaged
     checkpoint of a run falls back to the newest intact one, loudly. Raises UserError.
     """
     if not path.is_dir():
         raise UserError(
-            f"checkpoint {path}",
+            f"{key}={path}",
             "it is a file" if path.exists() else "there is no such folder",
             "name a run folder, a checkpoint folder or a Hugging Face folder",
         )
@@ -255,7 +262,7 @@ def resolve(path: Path) -> Path:
         log.info("checkpoint: %s%s", checkpoint.path, f" ({' and '.join(which)})" if which else "")
         return checkpoint.model
     raise UserError(
-        f"checkpoint {path}",
+        f"{key}={path}",
         f"there is no intact checkpoint in it: {'; '.join(damages.values())}"
         if damages
         else "it holds neither checkpoints nor a config.json",

@@ -67,7 +67,7 @@ def preference_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
             leaks(run, begun)
 
         def start() -> Path:
-            return resolve(Path(config.init_from)) if begun else folder
+            return resolve(Path(config.init_from), "init_from") if begun else folder
 
         device = config.device
         reference = ReferenceModel(start, model.config, tokenizer, config.seed, device.compile)

@@ -5,8 +5,8 @@ each part under a work folder beside the output, so that whoever works on a part
 killed and begun again, the set has the same bytes.
 """
 
-from bigtrain.data.pipeline.api import cache_folder, prepare, prepared
+from bigtrain.data.pipeline.api import cache_folder, kept_nowhere, prepare, prepared
 from bigtrain.data.pipeline.estimate import estimate
 from bigtrain.data.pipeline.steps import Steps
 
-__all__ = ["Steps", "cache_folder", "estimate", "prepare", "prepared"]
+__all__ = ["Steps", "cache_folder", "estimate", "kept_nowhere", "prepare", "prepared"]

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from bigtrain.errors import UserError
 from bigtrain.log import log
 from bigtrain.storage import disk_full_is_an_error
 from bigtrain.tokenizer import Tokenizer, choose, settings
+
+_scratch: list[Path] = []  # while `kept_nowhere`: where `prepared` puts what the cache has not
 
 _REFUSALS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT, errno.ENAMETOOLONG}
 
@@ -80,14 +83,32 @@ def prepared(data: DataConfig, tokenizer_config: TokenizerConfig, tokenizer: Tok
             raise UserError(f"{key} without `bigtrain prepare`", "nothing is cleaned on the way", "prepare a set first")
     plan = Plan.make(data, tokenizer_config, tokenizer)
     folder = cache_folder() / "prepared" / plan.fingerprint
+    if _scratch and (folder / MANIFEST).exists():
+        found = PreparedSet.open(folder)
+        _check_errors(found, data)
+        return found
+    if _scratch:
+        folder = _scratch[-1] / plan.fingerprint
     with _writable(folder, "set BIGTRAIN_CACHE to a folder that can be written"):
         found, new = _into(plan, folder, LocalConfig(), None, None, wait=True)
     if found.fingerprint != plan.fingerprint:
         shutil.rmtree(folder)
         raise UserError("an input file is gone since this began", "input keeps still", "run the command again")
     _check_errors(found, data)
-    log.info("prepared data %s %s", "cached in" if new else "reused from", folder)
+    if not _scratch:
+        log.info("prepared data %s %s", "cached in" if new else "reused from", folder)
     return found
+
+
+@contextlib.contextmanager
+def kept_nowhere() -> Iterator[None]:
+    """Let `prepared` read the cache and write nothing into it: what it has to make vanishes with the block."""
+    with tempfile.TemporaryDirectory(prefix="bigtrain-") as scratch:
+        _scratch.append(Path(scratch))
+        try:
+            yield
+        finally:
+            _scratch.pop()
 
 
 def cache_folder() -> Path:
