@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 import bigtrain
-from bigtrain import exits
+from bigtrain import exits, stops
 from bigtrain import log as logs
 from bigtrain.errors import BigtrainError, UserError
 from bigtrain.exits import rank, world_size
@@ -236,17 +236,18 @@ def _verb(
         words = [verb, *options.words(), *(["--json"] if options.as_json else []), *prompts, *places, *lines]
         return int(launch(options.nproc, words))
     command = _command(verb)
+    stops.check()  # a module that is being imported may swallow what a signal raises
     live = {"live": True} if verb == "generate" and not options.as_json and sys.stdout.isatty() else {}
     result = command.run(loaded, dry_run=options.dry_run, **live)
     if rank() == 0:
         _emit(result, options.as_json, command.show)
     if verb == "evaluate":
         command.verdict(result)
-    return 0
     elif verb in TRAINING and options.dry_run:
         from bigtrain.commands.dry_run import verdict
 
         verdict(result)
+    return 0
 
 
 def _multirun(verb: str, lines: list[str], config_name: str | None, config_dir: Path | None, options: Options) -> int:

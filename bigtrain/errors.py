@@ -52,7 +52,7 @@ class RunBusy(BigtrainError):
     exit_code = 7
 
 
-class Stopped(BigtrainError):
-    """A stop signal was obeyed; the same command again loses nothing."""
+class Stopped(BaseException):
+    """A stop signal was obeyed; the same command again loses nothing. No `except Exception` of a library holds it."""
 
     exit_code = 75

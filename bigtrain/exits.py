@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from bigtrain import log as logs
+from bigtrain import stops
 from bigtrain.errors import BigtrainError, DiskFull, Stopped, UserError
 from bigtrain.log import log
 
@@ -65,7 +64,7 @@ def _fill_closed_streams() -> None:
 
 def _attempt(run: Callable[[], int | None]) -> int:
     try:
-        with _stop_signals():
+        with stops.handled(_stop):
             return run() or 0
     except Stopped as error:
         _say(str(error))
@@ -86,24 +85,12 @@ def _attempt(run: Callable[[], int | None]) -> int:
         return _bug(error)
 
 
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[None]:
-    """Turn stop signals into `Stopped`; a second Ctrl-C leaves at once. Training puts its own handlers here."""
-
-    def stop(number: int, frame: Any) -> None:
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, lambda *_: os._exit(130))
-        raise Stopped(f"stopped by {signal.Signals(number).name}: the same command again goes on from here")
-
-    if threading.current_thread() is not threading.main_thread():  # Python delivers signals to the main thread only
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _stop(number: int, frame: Any) -> None:
+    """Turn a stop signal into `Stopped`; a second Ctrl-C leaves at once. Training puts its own handler here."""
+    if number == signal.SIGINT:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    stops.note(number)
+    stops.check()
 
 
 def _say(message: str, error: BaseException | None = None) -> None:

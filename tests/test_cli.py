@@ -1,5 +1,6 @@
 """The command line as people and cron meet it: exit codes, streams, messages, sweeps, completion."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -19,7 +20,7 @@ import bigtrain
 from bigtrain import cli, log
 from bigtrain.config import folders
 from bigtrain.config.completion import complete
-from bigtrain.errors import Diverged, GateMissed, RunBusy, Stopped, UserError
+from bigtrain.errors import DiskFull, Diverged, GateMissed, LostProcess, RunBusy, Stopped, UserError
 from bigtrain.exits import guarded
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -223,12 +224,57 @@ def test_the_traceback_on_request(
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_stop_signals_exit_75(number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(number)
     assert guarded(lambda: signal.raise_signal(number)) == 75
     assert signal.getsignal(number) is before
     assert capsys.readouterr().err.startswith(f"stopped by {number.name}")
+
+
+SWALLOWED = """
+import signal
+try:
+    signal.raise_signal(signal.SIGTERM)
+except {caught}:
+    pass
+"""
+
+
+@pytest.mark.parametrize("end", ["", "import absent_module", "''.void"])
+@pytest.mark.parametrize("caught", ["Exception", "BaseException"])
+def test_a_stop_signal_during_an_import_is_not_lost(
+    caught: str, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the module makes of what is raised in it: swallows it, or is left in pieces."""
+    (tmp_path / "swallows.py").write_text(SWALLOWED.format(caught=caught) + end)
+    monkeypatch.syspath_prepend(tmp_path)
+    reached = []
+    monkeypatch.setattr(cli, "_command", lambda verb: __import__("swallows"))
+    monkeypatch.setattr(cli, "_emit", lambda *_: reached.append("end"))
+    assert cli.main(["pretrain", *READY]) == 75
+    assert capsys.readouterr().err.startswith("stopped by SIGTERM")
+    assert not reached
+    sys.modules.pop("swallows", None)
+    assert guarded(lambda: None) == 0  # it is forgotten with the command
+
+
+@pytest.mark.parametrize(("error", "code"), [(DiskFull("full"), 6), (Diverged("nan"), 4), (LostProcess("gone"), 75)])
+def test_reasons_of_their_own_outlive_a_stop_signal(error: Exception, code: int) -> None:
+    def run() -> None:
+        with contextlib.suppress(Stopped):
+            signal.raise_signal(signal.SIGTERM)
+        raise error
+
+    assert guarded(run) == code
+
+
+def test_a_hangup_that_is_ignored_stays_so() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        assert guarded(lambda: signal.raise_signal(signal.SIGHUP)) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_second_ctrl_c_leaves_at_once() -> None:

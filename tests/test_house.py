@@ -23,7 +23,7 @@ FLOORS = {
     "objectives": 3,
     "models": 2,
     **dict.fromkeys(("data", "tokenizer", "metrics"), 1),
-    **dict.fromkeys(("environment", "errors", "log", "storage", "options", "units", "__init__"), 0),
+    **dict.fromkeys(("environment", "errors", "log", "stops", "storage", "options", "units", "__init__"), 0),
 }
 # Modules that the command line reads before anything heavy. A room's schema may be imported from any floor.
 TORCH_FREE = [

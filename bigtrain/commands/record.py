@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain import config as configs
-from bigtrain import storage
+from bigtrain import stops, storage
 from bigtrain.errors import BigtrainError, DiskFull, Diverged, Stopped, UserError
 from bigtrain.log import log
 from bigtrain.models.adapter_schema import LoraConfig
@@ -67,7 +67,8 @@ class Record:
         """Write how the block ended, if not well."""
         try:
             yield
-        except BaseException as error:
+        except BaseException as raised:
+            error = stops.outcome(raised)
             if not self.began and isinstance(error, UserError | DiskFull):
                 self.folder.abandon()
             else:
@@ -78,7 +79,7 @@ class Record:
                     if isinstance(error, Diverged)
                     else "failed"
                 )
-                code = error.exit_code if isinstance(error, BigtrainError) else 1
+                code = error.exit_code if isinstance(error, BigtrainError | Stopped) else 1
                 if code == 1:
                     log.debug("traceback", exc_info=True)  # into log.txt
                 with contextlib.suppress(OSError, DiskFull):  # the first error is the one to report

@@ -82,7 +82,7 @@ def sweep(
     except HydraException as error:
         rule = str(error).splitlines()[0]
         raise UserError(f"bigtrain {verb} -m {' '.join(lines)}", rule, "look at the values that are swept") from error
-    except KeyboardInterrupt:
+    except Stopped:
         raise Stopped("stopped during a sweep") from None
     finally:
         GlobalHydra.instance().clear()
@@ -146,19 +146,16 @@ def plain_choices(text: str) -> list[str]:
 
 
 def _job(verb: str, options: list[str], config: Any) -> Job:
-    """One job of the sweep. A stop is raised as KeyboardInterrupt: Hydra takes an Exception for a failed job."""
+    """One job of the sweep."""
     from hydra.core.hydra_config import HydraConfig
 
-    try:
-        hydra = HydraConfig.get()
-        folder = str(hydra.runtime.output_dir)
-        lines = [overrides.from_hydra(line) for line in hydra.overrides.task]
-        log.info("job %s: %s", hydra.job.num, " ".join(lines))
-        command = [sys.executable, "-m", "bigtrain", verb, "--json", *options, *lines]
-        command += [f"{_PLACE[verb]}={folder}"] if verb in _PLACE else []
-        exit_code, output = child(command)
-    except Stopped:
-        raise KeyboardInterrupt from None
+    hydra = HydraConfig.get()
+    folder = str(hydra.runtime.output_dir)
+    lines = [overrides.from_hydra(line) for line in hydra.overrides.task]
+    log.info("job %s: %s", hydra.job.num, " ".join(lines))
+    command = [sys.executable, "-m", "bigtrain", verb, "--json", *options, *lines]
+    command += [f"{_PLACE[verb]}={folder}"] if verb in _PLACE else []
+    exit_code, output = child(command)
     result = json.loads(output) if output and exit_code in (0, GateMissed.exit_code) else None
     return {"overrides": lines, "folder": folder, "exit_code": exit_code, "result": result}
 

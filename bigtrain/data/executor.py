@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from bigtrain import __version__
 from bigtrain.data.executor_schema import DaskConfig
 from bigtrain.errors import LostProcess, UserError
+from bigtrain.stops import SIGNALS
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -140,7 +141,7 @@ def local_workers(slots: int) -> Iterator[Workers]:
 
 def _begin_worker(watched: Connection) -> None:
     """Leave signals to the process that started this one, end with it, and use one thread."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     os.environ.update(_ONE_THREAD)
     threading.Thread(target=_end_with, args=(watched,), daemon=True).start()

@@ -5,22 +5,24 @@ torchrun works as well, but answers every failure with 1; here the exit code is 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from bigtrain import stops
+from bigtrain.errors import LostProcess
 from bigtrain.log import log
 
 EXIT_CODE_FILE = "BIGTRAIN_EXIT_CODE_FILE"
 _GRACE_SECONDS = 30.0
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 def _free_port() -> int:
@@ -46,24 +48,33 @@ def launch(nproc: int, argv: list[str]) -> int:
         children: list[subprocess.Popen[bytes]] = []
 
         def forward(number: int, frame: FrameType | None) -> None:
+            stops.note(number)
             for child in children:
                 child.send_signal(number)
 
-        before = {number: signal.signal(number, forward) for number in _SIGNALS}
-        try:
+        with stops.handled(forward), _ended(children):
             for rank in range(nproc):
+                stops.check()  # what came before has no child to go to
                 environment = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
                 # A session of their own: the terminal's Ctrl-C reaches them once, through `forward`.
                 command = [sys.executable, "-m", "bigtrain", *argv]
                 children.append(subprocess.Popen(command, env=environment, start_new_session=True))
             lost = _wait(children)
-        finally:
-            for child in children:
-                if child.poll() is None:
-                    child.kill()
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        return _exit_code(children, codes, lost)
+            code = _exit_code(children, codes, lost)
+            if code in (1, LostProcess.exit_code):  # of a process that was told so before it could listen
+                stops.check()
+        return code
+
+
+@contextlib.contextmanager
+def _ended(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """However the block ends, none of them outlives it."""
+    try:
+        yield
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
 
 
 def _wait(children: list[subprocess.Popen[bytes]]) -> list[int]:

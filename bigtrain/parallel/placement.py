@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from bigtrain.environment import usable_cpus
-from bigtrain.errors import BigtrainError, LostProcess, UserError
+from bigtrain.errors import BigtrainError, LostProcess, Stopped, UserError
 from bigtrain.parallel.allocator import keep_freed_memory
 from bigtrain.parallel.schema import DeviceConfig, DeviceKind, Fp32Matmul, ParallelConfig, Precision, Reduction
 
@@ -113,18 +113,18 @@ class Placement:
     def lead_first(self, work: Callable[[], T]) -> T:
         """Let the leading process do what leaves files behind, then the others, which find them.
 
-        An error of its own, a BigtrainError, is raised in all of them.
+        An error of its own, a BigtrainError or Stopped, is raised in all of them.
         """
         if self.world_size == 1:
             return work()
         # A group of its own: the work may take longer than the others' patience with a process that hangs.
         patient = dist.new_group(backend="gloo", timeout=timedelta(days=1))
         result: Any = None
-        error = None
+        error: BigtrainError | Stopped | None = None
         if self.leads:
             try:
                 result = work()
-            except BigtrainError as raised:
+            except (BigtrainError, Stopped) as raised:
                 error = raised
         box = [error]
         dist.broadcast_object_list(box, src=0, group=patient)

@@ -6,16 +6,16 @@ import os
 import signal
 from types import FrameType, TracebackType
 
+from bigtrain import stops
 from bigtrain.errors import Stopped
 from bigtrain.log import log
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-
 
 class StopFlag:
-    """While entered, SIGTERM, SIGINT and SIGUSR1 raise the flag; a second SIGINT leaves at once with 130.
+    """While entered, a stop signal raises the flag; a second SIGINT leaves at once with 130.
 
-    As long as `nothing_to_save` is set a signal ends the process at once instead: there is no step to lose.
+    As long as `nothing_to_save` is set a signal ends the process at once instead: there is no step to lose. One that
+    came before, and was lost in an import, has raised the flag from the start.
     """
 
     def __init__(self, *, alone: bool) -> None:
@@ -23,20 +23,20 @@ class StopFlag:
         self.nothing_to_save = alone  # several processes leave together, at the top of the loop
 
     def __enter__(self) -> StopFlag:
-        self.before = {number: signal.signal(number, self._handle) for number in SIGNALS}
+        self.raised = stops.came()
+        self._handled = stops.handled(self._handle)
+        self._handled.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+        self._handled.__exit__(kind, error, trace)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        name = signal.Signals(number).name
         if self.raised and number == signal.SIGINT:
             os._exit(130)
-        self.raised = name
+        self.raised = name = stops.note(number)
         if self.nothing_to_save:
             raise Stopped(f"stopped by {name} before it did a step: the same command goes on from here")
         log.warning("%s: saving a checkpoint and stopping (Ctrl-C again leaves at once)", name)

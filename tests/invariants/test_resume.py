@@ -68,6 +68,32 @@ def test_stopped_and_continued_equals_uninterrupted(reference, prepared_set, tmp
     assert bits(tmp_path / "run") == bits(reference)
 
 
+@pytest.mark.parametrize("swallowed", [True, False])
+def test_a_signal_during_the_first_compilation_is_obeyed(prepared_set, tmp_path, monkeypatch, swallowed):
+    """Before the first step it is raised at once; a compiler may break on it, or hold it back."""
+    from bigtrain.errors import Stopped
+    from bigtrain.objectives.causal import Causal
+
+    original, calls = Causal.__call__, [0]
+
+    def compiling(self, model, batch):
+        calls[0] += 1
+        if calls[0] == 3:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except BaseException:
+                if not swallowed:
+                    raise RuntimeError("backend compiler failed") from None
+        return original(self, model, batch)
+
+    monkeypatch.setattr(Causal, "__call__", compiling)
+    words = [*RUN, "train.eval_every_steps=null", "train.micro_batch_rows=2", f"data.path={prepared_set}"]
+    with pytest.raises(Stopped):
+        run_verb("pretrain", [*words, f"run.dir={tmp_path / 'run'}"])
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert (status["state"], status["exit_code"]) == ("preempted", 75)
+
+
 def test_random_kills_lose_nothing(reference, prepared_set, tmp_path):
     draw, killed, number = random.Random(0), 0, 0
     began = time.monotonic()
@@ -113,7 +139,7 @@ def test_a_damaged_newest_checkpoint_is_reported_and_the_one_before_used(referen
     assert bits(run) == bits(reference)
 
 
-@pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("signal_name", ["SIGTERM", "SIGINT", "SIGUSR1", "SIGHUP"])
 def test_signals_through_the_command_line(prepared_set, tmp_path, signal_name):
     run = tmp_path / "run"
     words = [*RUN, "train.max_steps=100000", "schedule=wsd", f"data.path={prepared_set}", f"run.dir={run}"]
