@@ -23,7 +23,7 @@ from bigtrain.tokenizer.chat import with_template
 if TYPE_CHECKING:
     from bigtrain.schema import FinetuneConfig
 
-_OF_LABELS = ("data.text_field", "data.pair_field", "data.label_field", "data.label_separator", "data.columns")
+_OF_LABELS = ("data.text_field", "data.pair_field", "data.label_field", "data.label_separator")
 _SHOWN = 1000  # characters of an example
 
 

@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from bigtrain.parallel.placement import Placement
     from bigtrain.schema import EvaluateConfig, FinetuneConfig
 
-_OF_ONE_ANSWER = ("data.answer_field", "data.answers", "data.train_answers", "data.validation_answers")
+_OF_ONE_ANSWER = (
+    *("data.answer_field", "data.answers", "data.train_answers", "data.validation_answers"),
+    "data.columns",
+)
 _RULE = "a row holds its two answers in `chosen` and `rejected`"
 
 

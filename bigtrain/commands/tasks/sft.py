@@ -111,7 +111,7 @@ def sft_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, p
     answers = Path(config.data.answers) if config.data.answers else None
     conversations: list[Conversation] = []
     for path in measured_files(loaded, source):
-        form, found = read_conversations(path, config.data, answers)
+        form, found = read_conversations(path, config.data, answers, config.data.columns)
         log.info("%s: %d conversations of the form %s", path, len(found), form)
         conversations += found
     if not conversations:
@@ -144,7 +144,8 @@ def _read_parts(loaded: Loaded) -> tuple[list[Conversation], list[Conversation]]
 
 
 def _read(loaded: Loaded, path: str, answers: str | None) -> list[Conversation]:
-    form, found = read_conversations(Path(path), loaded.config.data, Path(answers) if answers else None)
+    data = loaded.config.data
+    form, found = read_conversations(Path(path), data, Path(answers) if answers else None, data.columns)
     log.info("%s: %d conversations of the form %s", path, len(found), form)
     return found
 

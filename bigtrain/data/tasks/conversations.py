@@ -11,6 +11,7 @@ from typing import TypeVar
 from bigtrain.data.reading.files import readable, split_name
 from bigtrain.data.reading.lines import Part, lines
 from bigtrain.data.tasks.forms import (
+    Fields,
     Message,
     answer_of,
     check_fields,
@@ -18,9 +19,10 @@ from bigtrain.data.tasks.forms import (
     conversation_fields,
     message,
 )
-from bigtrain.data.tasks.forms_schema import FormsConfig
-from bigtrain.data.tasks.rows import records
+from bigtrain.data.tasks.forms_schema import Form, FormsConfig
+from bigtrain.data.tasks.rows import NUMBER, TABLES, check_numbers, records
 from bigtrain.errors import UserError
+from bigtrain.log import log
 
 T = TypeVar("T")
 
@@ -40,24 +42,47 @@ class Conversation:
 
 
 def read_conversations(
-    path: Path, config: FormsConfig, answers_path: Path | None = None
+    path: Path, config: FormsConfig, answers_path: Path | None = None, columns: Sequence[str] = ()
 ) -> tuple[str, list[Conversation]]:
     """How the rows of a file were understood, and all of them. answers_path: see `TrainFormsConfig.train_answers`.
 
-    Raises UserError with file and line: an unknown format or form, a missing field, an unknown role, a conversation
-    that does not alternate, an empty prompt or answer, lines without a partner, no rows.
+    columns: their names, where a csv or tsv file has no header line. Raises UserError with file and line: an unknown
+    format or form, a missing field, an unknown role, a conversation that does not alternate, an empty prompt or answer,
+    a column of numbers as prompts, lines without a partner, no rows.
     """
     if answers_path is not None:
+        if columns:
+            rule = "lines have no columns"
+            raise UserError(f"data.columns={list(columns)} with line-parallel text", rule, "leave one of them out")
         return "lines (one file of prompts, one of answers)", list(_parallel(path, answers_path))
-    found, fields = [], None
-    for line, row in records(path, LISTS if split_name(str(path))[0] == ".json" else (), unknown=_UNKNOWN):
+    found, fields, extension = [], None, split_name(str(path))[0]
+    table = extension in TABLES
+    for line, row in records(path, LISTS if extension == ".json" else (), columns, _UNKNOWN):
         where = f"{path}:{line}"
-        fields = fields or conversation_fields(config, row, where)
+        fields = fields or conversation_fields(config, row, where, table=table)
         check_fields(fields, row, where)
         messages = [*fields.prompt(row, where), *answer_of(fields, row, where)]
         check_turns(messages, where)
         found.append(Conversation(messages, where))
-    return str(fields), some(found, path)
+    some(found, path)
+    assert fields is not None
+    if table and fields.form is Form.prompt:
+        _check_columns(path, found, fields)
+        usual = config.prompt_field, config.answer_field
+        if fields.names != usual and not columns:
+            said = (
+                "%s: two columns, %r with prompts and %r with answers by its first line; if that is a row, too, give "
+            )
+            log.info(said + "data.columns=[%s,%s]", path, *fields.names, *usual)
+    return str(fields), found
+
+
+def _check_columns(path: Path, found: Sequence[Conversation], fields: Fields) -> None:
+    """Raises UserError where all prompts are numbers, and says so where all answers are: sums have such."""
+    remedy = "data.prompt_field=NAME data.answer_field=NAME"
+    check_numbers(prompts_of(found), f"{fields.names[0]!r} in {path}", found[0].where, remedy)
+    if len(found) > 1 and all(NUMBER.fullmatch(one.messages[-1]["content"].strip()) for one in found):
+        log.warning("%s: all %d answers (%r) are numbers", path, len(found), fields.names[1])
 
 
 def _parallel(prompts: Path, answers: Path) -> Iterator[Conversation]:

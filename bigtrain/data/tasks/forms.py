@@ -40,8 +40,11 @@ class Fields:
         return f"{self.form} ({', '.join(self.names)})"
 
 
-def conversation_fields(config: FormsConfig, row: Row, where: str) -> Fields:
-    """The form that `config` names, or that the first row has. Raises UserError, listing fields and forms."""
+def conversation_fields(config: FormsConfig, row: Row, where: str, *, table: bool = False) -> Fields:
+    """The form that `config` names, or that the first row has. Raises UserError, listing fields and forms.
+
+    Of a table with two columns of other names the first is the prompt, the second the answer.
+    """
     prompt, answer = config.prompt_field, config.answer_field
     known = [
         Fields(Form.alpaca, ("instruction", "output"), _alpaca),
@@ -49,6 +52,9 @@ def conversation_fields(config: FormsConfig, row: Row, where: str) -> Fields:
         Fields(Form.messages, ("messages",), _listed("messages")),
         Fields(Form.prompt, (prompt, answer), _prompt(prompt)),
     ]
+    if table and len(row) == 2 and config.settled_form() is Form.auto:
+        first, second = row
+        known.append(Fields(Form.prompt, (first, second), _prompt(first)))
     return _chosen(known, config, row, where)
 
 

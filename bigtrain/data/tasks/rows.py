@@ -18,7 +18,7 @@ from bigtrain.errors import UserError
 
 JOINT = "\n\n"  # between the texts of a row
 _READERS = {".csv": read_csv, ".tsv": read_tsv, ".jsonl": read_jsonl, ".json": read_json, ".parquet": read_parquet}
-_TABLES = (".csv", ".tsv")
+TABLES = (".csv", ".tsv")
 NUMBER = re.compile(r"[+-]?\d+([.,]\d+)*([eE][+-]?\d+)?")
 
 
@@ -61,13 +61,6 @@ def read_rows(
     format, a missing column, a row with too few or too many fields, a text that is none or empty, a column of numbers
     as text, no rows.
     """
-    extension, _ = split_name(str(path))
-    if columns and extension in _READERS and extension not in _TABLES:
-        raise UserError(
-            f"data.columns={list(columns)} with {path}",
-            f"only tables without a header line ({' '.join(_TABLES)}) need names",
-            "leave data.columns out",
-        )
     names = dict.fromkeys(text_field, "data.text_field")
     fields = tuple(dict.fromkeys([*names, *([pair_field] if pair_field else []), label_field]))
     rows = Rows(path)
@@ -87,7 +80,8 @@ def read_rows(
             "labelled data has at least one row",
             "name a file that holds rows",
         )
-    _check_numbers(rows, list(names))
+    check_numbers(rows.texts, f"data.text_field={next(iter(names))} in {path}", rows.where(0), "data.text_field=NAME")
+    check_numbers(rows.pairs, f"data.pair_field={pair_field} in {path}", rows.where(0), "data.pair_field=NAME")
     return rows
 
 
@@ -107,6 +101,12 @@ def records(
         more, remedy = unknown
         rule = f"the extension says the format: {' '.join(_READERS)}{more}"
         raise UserError(f"{path}: unknown format {extension!r}", rule, remedy)
+    if columns and extension not in TABLES:
+        raise UserError(
+            f"data.columns={list(columns)} with {path}",
+            f"only tables without a header line ({' '.join(TABLES)}) need names",
+            "leave data.columns out",
+        )
     part = Part(str(path), compression, encoding="utf-8", fields=fields, columns=tuple(columns))
     with readable(path):
         for line, row, _, _ in _READERS[extension](part):
@@ -123,12 +123,11 @@ def _filled(text: str, name: str, where: str) -> str:
     raise UserError(f"{where}: field {name!r} is empty", "every row has a text", "correct or remove the row")
 
 
-def _check_numbers(rows: Rows, names: list[str]) -> None:
-    """Raises UserError where every text is a number: an id or a year was named by mistake."""
-    if len(rows) > 1 and all(NUMBER.fullmatch(text.strip()) for text in rows.texts):
+def check_numbers(texts: Sequence[str], given: str, where: str, remedy: str) -> None:
+    """Raises UserError where every text is a number: an id or a year was named by mistake. where: of the first."""
+    if len(texts) > 1 and all(NUMBER.fullmatch(text.strip()) for text in texts):
         raise UserError(
-            f"data.text_field={names[0]} in {rows.path}: all {len(rows)} texts are numbers, the first (line "
-            f"{rows.lines[0]}) is {rows.texts[0].strip()}",
+            f"{given}: all {len(texts)} texts are numbers, the first ({where}) is {texts[0].strip()}",
             "a text is made of words",
-            "name the column that holds the text: data.text_field=NAME",
+            f"name the column that holds the text: {remedy}",
         )

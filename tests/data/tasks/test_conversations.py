@@ -1,6 +1,7 @@
 """Forms of conversations, and what is refused about them, with file and line."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,42 @@ def test_parquet_and_named_columns(tmp_path: Path) -> None:
     (tmp_path / "b.csv").write_text("q,a,x\n2+2?,4,y\n")
     config = FormsConfig(prompt_field="q", answer_field="a")
     assert read_conversations(tmp_path / "b.csv", config)[1][0].messages == [USER, BOT]
+
+
+def test_tables_of_two_columns_are_prompts_and_answers(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("en\tde\none\teins\ntwo\tzwei\n")
+
+    def texts(config: FormsConfig, *columns: str) -> tuple[str, list[list[str]]]:
+        understood, found = read_conversations(path, config, columns=columns)
+        return understood, [[one["content"] for one in each.messages] for each in found]
+
+    pairs = [["one", "eins"], ["two", "zwei"]]
+    with caplog.at_level(logging.INFO, "bigtrain"):
+        assert texts(FormsConfig()) == ("prompt (en, de)", pairs)
+    assert "'en' with prompts and 'de' with answers by its first line" in caplog.text
+    assert texts(FormsConfig(prompt_field="de", answer_field="en"))[1][0] == ["eins", "one"]
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "bigtrain"):
+        assert texts(FormsConfig(), "prompt", "completion")[1] == [["en", "de"], *pairs]
+        assert texts(FormsConfig(), "a", "b")[1] == [["en", "de"], *pairs]
+    assert not caplog.text
+    with pytest.raises(UserError, match=r"data\.prompt_field="):
+        texts(FormsConfig(prompt_field="fr"))
+    with pytest.raises(UserError, match="lines have no columns"):
+        read_conversations(path, FormsConfig(), path, ["a"])
+    with pytest.raises(UserError, match="only tables without a header line"):
+        read_conversations(written(tmp_path, {"prompt": "a", "completion": "b"}), FormsConfig(), columns=["a"])
+
+
+def test_a_column_of_numbers_is_no_prompt(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,prompt,completion\n7,one,1\n8,two,2\n")
+    with pytest.raises(UserError, match=r"(?s)'id' in .*all 2 texts are numbers, .*a.csv:2\) is 7.*data.prompt_field="):
+        read_conversations(path, FormsConfig(prompt_field="id"))
+    with caplog.at_level(logging.WARNING, "bigtrain"):
+        assert len(read_conversations(path, FormsConfig())[1]) == 2
+    assert "all 2 answers ('completion') are numbers" in caplog.text
 
 
 @pytest.mark.parametrize(

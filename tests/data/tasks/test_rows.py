@@ -148,6 +148,10 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(UserError, match="directory"):
         read_rows(tmp_path / "folder.csv", ["text"], "label")
+    with pytest.raises(
+        UserError, match=r"(?s)data.pair_field=label in .*all 2 texts are numbers.*data.pair_field=NAME"
+    ):
+        read_rows(write(tmp_path, "b.csv", "text,label\na,1\nb,2\n"), ["text"], "label", "label")
     with pytest.raises(UserError, match="'pair'"):
         read_rows(write(tmp_path, "a.csv", "text,label\na,1\n"), ["text"], "label", "pair")
 
