@@ -240,7 +240,8 @@ def _stop(error: UserError) -> None:
 def _renamed(error: UserError) -> UserError:
     """The error with the keys of `decontaminate` in the place of those of `data`."""
     rename = re.compile(r"\bdata\.(?=files|sources|text_field)")
-    return UserError(*(rename.sub("decontaminate.", part) for part in (error.given, error.rule, error.remedy)))
+    parts = [rename.sub("decontaminate.", part) for part in (error.given, error.rule, error.remedy)]
+    return UserError(*(re.sub(r"\bdata\.(?=delimiter|format)", "decontaminate.sources.NAME.", part) for part in parts))
 
 
 def _batches(texts: Sequence[str], ngram: int) -> Iterator[list[tuple[int, str]]]:

@@ -48,12 +48,7 @@ class DecontaminateConfig:
                 "name it: decontaminate.text_field=NAME",
             )
         for name, source in self.sources.items():
-            if not source.files:
-                raise UserError(
-                    f"decontaminate.sources.{name} without files",
-                    "an evaluation set has text",
-                    f"give decontaminate.sources.{name}.files=[GLOB,...]",
-                )
+            source.check_as(f"decontaminate.sources.{name}")
             if source.clean is not None:
                 raise UserError(
                     f"decontaminate.sources.{name}.clean={source.clean}",

@@ -143,6 +143,16 @@ class SourceConfig:
     delimiter: str | None = option(None, "what stands between the fields of csv files; null: data.delimiter")
     clean: str | None = option(None, "an option of the group clean, for this source; null: what clean= says")
 
+    def check_as(self, key: str) -> None:
+        """Rules for the source with this key. Raises UserError."""
+        if not self.files:
+            raise UserError(f"{key} without files", "a source has text", f"give {key}.files=[GLOB,...]")
+        if "" in self.text_field:
+            raise UserError(f"{key}.text_field={self.text_field}", "a field has a name", "name it")
+        if self.encoding is not None:
+            check_encoding(f"{key}.encoding", self.encoding)
+        check_columns(key, self.columns, self.delimiter)
+
 
 @dataclass
 class SetConfig:
@@ -208,7 +218,7 @@ class DataConfig:
         check_encoding("data.encoding", self.encoding)
         check_columns("data", self.columns, self.delimiter)
         for name, source in self.sources.items():
-            self._check_source(f"data.sources.{name}", source)
+            source.check_as(f"data.sources.{name}")
         if self.validation_fraction + self.test_fraction >= 1:
             raise UserError(
                 f"data.validation_fraction={self.validation_fraction} and data.test_fraction={self.test_fraction}",
@@ -222,15 +232,6 @@ class DataConfig:
                 "give data.loss_between=[BEGIN,END]",
             )
         self._check_one_place()
-
-    def _check_source(self, key: str, source: SourceConfig) -> None:
-        if not source.files:
-            raise UserError(f"{key} without files", "a source has text", f"give {key}.files=[GLOB,...]")
-        if "" in source.text_field:
-            raise UserError(f"{key}.text_field={source.text_field}", "a field has a name", "name it")
-        if source.encoding is not None:
-            check_encoding(f"{key}.encoding", source.encoding)
-        check_columns(key, source.columns, source.delimiter)
 
     def _check_one_place(self) -> None:
         named = [f"data.files={self.files}" if self.files else "", f"data.path={self.path}" if self.path else ""]

@@ -204,6 +204,7 @@ def test_every_format(tmp_path: Path) -> None:
         (b'{"text": "much too short"}', {}, "no text of 8 words in"),
         (b'{"body": "x"}', {}, "decontaminate.text_field="),
         (b'{"text": "a"}\n{', {}, "a.jsonl:2"),
+        (b"id;text\n1;a\n", {"name": "a.csv"}, "decontaminate.sources.NAME.delimiter=';'"),
         (b'{"text": "a"}', {"files": ["absent.txt"]}, "decontaminate.files=absent.txt"),
         (
             b'{"text": "a"}',
@@ -214,7 +215,7 @@ def test_every_format(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_read_is_an_error(content: bytes, settings: dict, expected: str, tmp_path: Path) -> None:
     """It must not pass for a set that nothing overlaps."""
-    path = tmp_path / "a.jsonl"
+    path = tmp_path / settings.pop("name", "a.jsonl")
     path.write_bytes(content)
     with pytest.raises(UserError, match=re.escape(expected)):
         Index.build(DecontaminateConfig(**{"files": [str(path)], **settings}))
@@ -222,7 +223,8 @@ def test_what_cannot_be_read_is_an_error(content: bytes, settings: dict, expecte
 
 def test_the_config() -> None:
     assert DecontaminateConfig().action is OverlapAction.drop
-    for config in (DecontaminateConfig(text_field=[]), DecontaminateConfig(sources={"x": SourceConfig()})):
+    sources = [SourceConfig(), SourceConfig(files=["a.csv"], delimiter=";;")]
+    for config in (DecontaminateConfig(text_field=[]), *(DecontaminateConfig(sources={"x": one}) for one in sources)):
         with pytest.raises(UserError, match="decontaminate"):
             config.check()
 
