@@ -63,7 +63,7 @@ def test_tables_of_two_columns_are_prompts_and_answers(tmp_path: Path, caplog: p
         assert texts(FormsConfig(), "prompt", "completion")[1] == [["en", "de"], *pairs]
         assert texts(FormsConfig(), "a", "b")[1] == [["en", "de"], *pairs]
     assert not caplog.text
-    with pytest.raises(UserError, match=r"data\.prompt_field="):
+    with pytest.raises(UserError, match="no field 'fr'"):
         texts(FormsConfig(prompt_field="fr"))
     with pytest.raises(UserError, match="lines have no columns"):
         read_conversations(path, FormsConfig(), path, ["a"])

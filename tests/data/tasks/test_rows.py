@@ -127,7 +127,7 @@ def test_a_text_of_a_million_characters(tmp_path: Path) -> None:
         ("a.csv", 'text,label\n"never closed,1\n', ["a.csv", "RFC 4180"]),
         ("a.csv", "text,text,label\na,b,1\n", ["a.csv:1", "'text' twice"]),
         ("a.csv", b"text,label\n\xe9,1\n", ["a.csv:2", "not UTF-8", "byte offset 0"]),
-        ("a.tsv", "text,label\na,1\n", ["a.tsv:2", "'text'", "text,label"]),
+        ("a.tsv", "text,label\na,1\n", ["a.tsv:1", "'text'", "text,label"]),
         ("a.tsv", b"text\tlabel\n\0\t1\n", ["a.tsv", "binary"]),
         ("a.jsonl", '{"text": "a", "label": null}', ["a.jsonl:1", "'label' is null"]),
         ("a.jsonl", '{"text": 1, "label": "x"}', ["a.jsonl:1", "'text' is a JSON int"]),
