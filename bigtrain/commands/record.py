@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -47,19 +48,21 @@ class Record:
     verb: str
     step: int = 0
     began: bool = False  # a command that is refused before it begins leaves the folder as it was
+    allowed: list[str] | None = None  # to change, and in no checkpoint yet: who continues need not allow it again
 
     def __post_init__(self) -> None:
-        self.step = (self.folder.saved_status() or {}).get("step", 0)
+        before = self.folder.saved_status() or {}
+        self.step, self.allowed = before.get("step", 0), before.get("allowed")
 
     def write(self, state: str, **extra: Any) -> None:
         """Write the state of the run."""
-        self.folder.status(state, step=self.step, verb=self.verb, **extra)
+        self.folder.status(state, step=self.step, verb=self.verb, allowed=self.allowed, **extra)
 
     def begin(self, loaded: configs.Loaded, step: int) -> None:
         """Write what runs and where, and that it does."""
         self.folder.write_config(configs.to_yaml(loaded), loaded.overrides, step)
         self.folder.write_environment()
-        self.step, self.began = step, True
+        self.step, self.began, self.allowed = step, True, loaded.plain["resume"]["allow"] or None
         self.write("running")
 
     @contextlib.contextmanager
@@ -121,7 +124,7 @@ class Saver:
         else:
             self._write_shown(saved)
         self.point_and_prune()
-        self.record.step = self.state.step
+        self.record.step, self.record.allowed = self.state.step, None
         self.record.write("running")
         if not self.asked and self.state.seconds >= _ASKED_AFTER_SECONDS:
             self.asked = True
@@ -189,7 +192,8 @@ def continued(folder: Path, loaded: configs.Loaded) -> configs.Loaded:
         raise UserError(f"resume=must in {folder}", "there is no checkpoint to continue from", "begin with resume=auto")
     if mode is ResumeMode.never and (used or saved):
         raise UserError(f"resume=never in {folder}", "the folder holds a run", "choose a new run.dir, or resume=auto")
-    verb = (read_status(folder) or {}).get("verb", loaded.verb)
+    status = read_status(folder) or {}
+    verb = status.get("verb", loaded.verb)
     if verb != loaded.verb:
         raise UserError(f"run.dir={folder}", f"the folder holds a run of `bigtrain {verb}`", "choose another run.dir")
     if used and saved is None:
@@ -198,9 +202,12 @@ def continued(folder: Path, loaded: configs.Loaded) -> configs.Loaded:
             "it holds checkpoints, but no config.yaml to continue them with",
             "restore that file",
         )
-    if not (used and saved):
+    if saved is None:
         return loaded
-    saved["resume"] = loaded.plain["resume"]  # what one command allowed is not allowed for ever
+    # What one command allowed is not allowed for ever, but until a checkpoint has it.
+    asked = loaded.plain["resume"]
+    saved["resume"] = {**asked, "allow": sorted({*asked["allow"], *status.get("allowed", [])})}
+    loaded = dataclasses.replace(loaded, plain={**loaded.plain, "resume": saved["resume"]})
     return configs.continued(saved, loaded, folder / "config.yaml")
 
 

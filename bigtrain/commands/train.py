@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bigtrain.parallel.placement import Placement
     from bigtrain.training.checkpoint import Checkpoint
     from bigtrain.training.loop import Loop
+    from bigtrain.training.optimizers import OptimizerSet
     from bigtrain.training.plan import Plan, State
 
 __all__ = ["run", "show"]
@@ -110,7 +111,6 @@ def _train(
     from bigtrain.storage import JsonLines
     from bigtrain.training import checkpoint as checkpoints
     from bigtrain.training.loop import Loop
-    from bigtrain.training.optimizers import layer_ratios
     from bigtrain.training.plan import Plan, State
     from bigtrain.training.progress import Progress
 
@@ -133,11 +133,7 @@ def _train(
         task.before(path, start is not None)
     source = start.model if start else task.init_from
     model = _with_weights(task, source, placement, config.seed, new_head=task.new_head and start is None)
-    optimizer = config.optimizer.build(model)
-    if config.train.layer_lr_decay:
-        optimizer.set_ratios(layer_ratios(model, config.train.layer_lr_decay))
-    if start:
-        optimizer.load(start.optimizer())
+    optimizer = _optimizer(model, config, start)
     state.micro_batch_rows = placement.from_lead(micro_batch(part_rows, model, task, config, state, placement))
     if start and state.threads != torch.get_num_threads():
         log.warning("%s threads before, %d now: the bits may differ", state.threads, torch.get_num_threads())
@@ -205,6 +201,20 @@ def _with_weights(task: Task, source: Path | None, placement: Placement, seed: i
 
 def _finish(loop: Loop, save: Saver, loaded: configs.Loaded, path: Path, record: Record | None) -> dict[str, Any]:
     """Run the loop; however it ends, write the report, and at the end of the run the result."""
+def _optimizer(model: Model, config: Any, start: Checkpoint | None) -> OptimizerSet:
+    """The config's optimizer, in the state of the checkpoint where that one is of its kind."""
+    from bigtrain.training.optimizers import layer_ratios
+
+    optimizer: OptimizerSet = config.optimizer.build(model)
+    if config.train.layer_lr_decay:
+        optimizer.set_ratios(layer_ratios(model, config.train.layer_lr_decay))
+    if start and (before := start.manifest["identity"]["optimizer.name"]) != config.optimizer.name:
+        log.warning("the optimizer was %s and is %s: it begins anew", before, config.optimizer.name)
+    elif start:
+        optimizer.load(start.optimizer())
+    return optimizer
+
+
     from bigtrain.models.base import n_parameters, n_trained
     from bigtrain.parallel.memory import out_of_memory_is_an_error
 

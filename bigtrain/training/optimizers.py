@@ -91,13 +91,15 @@ class OptimizerSet:
         }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `tensors` gave. Raises KeyError for a name that is no parameter."""
+        """Put back what `tensors` gave; what is of parameters that are frozen by now is left out."""
         by_name = {name: parameter for parameter, name in self.names.items()}
         owner = {
             p: (optimizer, g) for optimizer in self.optimizers for g in optimizer.param_groups for p in g["params"]
         }
         for full_name, value in tensors.items():
             name, key = full_name.rsplit("/", 1)
+            if name not in by_name:
+                continue
             parameter = by_name[name]
             optimizer, group = owner[parameter]
             # torch counts steps on the CPU, where reading them waits for nothing, unless a fused kernel does it all.

@@ -11,6 +11,7 @@ import time
 import pytest
 import torch
 from harness import TINY, bits, cli, command, environment, fork, kill_at_random, metrics, newest, run_verb
+from safetensors.torch import load_file
 
 N_KILLS = int(os.environ.get("BIGTRAIN_TEST_KILLS", "12"))
 RUN = [
@@ -274,3 +275,62 @@ def test_what_one_command_allowed_is_not_allowed_for_ever(reference, prepared_se
     run_verb("pretrain", [*words, "optimizer.eps=1e-7", "resume.allow=[optimizer.eps]"])
     with pytest.raises(UserError, match=r"optimizer\.momentum"):
         run_verb("pretrain", [*words, "optimizer.momentum=0.5"])
+
+
+def killed(*_):
+    """In place of a step: what leaves no time to save anything."""
+    raise KeyboardInterrupt
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_continues_from_its_own_config(
+    reference, prepared_set, tmp_path, monkeypatch
+):
+    from bigtrain.training import loop
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Loop, "_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_verb("pretrain", [*RUN, f"data.path={prepared_set}", f"run.dir={run}"])
+    assert not list(run.glob("checkpoints/step-*"))
+    run_verb("pretrain", [f"run.dir={run}"])
+    assert bits(run) == bits(reference)
+
+
+def stopped_in_step(n, words, monkeypatch):
+    from bigtrain.errors import Stopped
+
+    with monkeypatch.context() as patch:
+        stop_after(n, patch)
+        with pytest.raises(Stopped):
+            run_verb("pretrain", words)
+
+
+def test_what_was_allowed_and_has_no_checkpoint_yet_stays_allowed(prepared_set, tmp_path, monkeypatch):
+    from bigtrain.errors import UserError
+    from bigtrain.training import loop
+
+    run = tmp_path / "run"
+    stopped_in_step(2, [*RUN, f"data.path={prepared_set}", f"run.dir={run}"], monkeypatch)
+    words = [f"run.dir={run}", "optimizer.lr=1e-3", "resume.allow=[optimizer.lr]"]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Loop, "_step", killed)
+        for command in (words, [f"run.dir={run}"]):  # the second finds the change, and allows nothing itself
+            with pytest.raises(KeyboardInterrupt):
+                run_verb("pretrain", command)
+    run_verb("pretrain", [f"run.dir={run}", "optimizer.eps=1e-7", "resume.allow=[optimizer.eps]"])
+    with pytest.raises(UserError, match=r"^optimizer\.lr: 0\.001 -> 0\.002\n"):  # a checkpoint has it by now
+        run_verb("pretrain", [f"run.dir={run}", "optimizer.lr=2e-3"])
+
+
+@pytest.mark.parametrize(("first", "then"), [("sgd", "adamw"), ("adamw", "adafactor"), ("adamw", "sgd")])
+def test_another_optimizer_begins_its_state_anew(prepared_set, tmp_path, monkeypatch, caplog, first, then):
+    run = tmp_path / "run"
+    words = [word for word in RUN if not word.startswith("optimizer")]
+    words = [*words, f"data.path={prepared_set}", f"run.dir={run}"]
+    stopped_in_step(2, [*words, f"optimizer={first}"], monkeypatch)
+    with caplog.at_level("WARNING", logger="bigtrain"):
+        run_verb("pretrain", [*words, f"optimizer={then}", "resume.allow=[optimizer]"])
+    assert f"the optimizer was {first} and is {then}" in caplog.text
+    kept = {name.rpartition("/")[2] for name in load_file(newest(run) / "state" / "optimizer.safetensors")}
+    assert ("exp_avg" in kept, "momentum_buffer" in kept) == (then == "adamw", then == "sgd")
