@@ -37,7 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         more = draw.choice(["old", "small"])
         kinds = [word] + ([more] if seed % 2 else [])
         rest = f"{word} {more if seed % 2 else ''} {text(draw.randrange(1, 4), seed)} {seed}"
-        row = {"text": rest, "other": f"the {more}", "label": word, "kinds": kinds}
+        row = {"text": rest, "other": f"the {more}", "label": word, "kinds": kinds, "one": 1}
         rows.append(row | {"score": {"good": 1.0, "bad": -1.0}[word] + seed / 1000})
     for name, part in (("train", rows[:120]), ("dev", rows[120:])):
         (home / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
@@ -217,6 +217,21 @@ def test_bad_input_ends_before_a_step(home: Path, more: list[str], said: str) ->
         run_verb("finetune", ["objective=classify", *words(home, "bad"), *more])
     assert said in str(error.value)
     assert not (home / "bad" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["objective=classify", "objective.labels=[bad,good,ugly]"], "no row has 'ugly' of objective.labels"),
+        (["objective=regress", "data.label_field=one"], "all 120 training rows have the score 1"),
+    ],
+)
+def test_what_cannot_be_learned_is_said(
+    home: Path, more: list[str], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, "bigtrain"):
+        finetune.run(load("finetune", [*words(home, "said"), *more]), dry_run=True)
+    assert said in caplog.text
 
 
 def test_labels_in_another_order_than_the_checkpoints(home: Path) -> None:

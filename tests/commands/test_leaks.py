@@ -1,4 +1,4 @@
-"""Validation rows that stand in the training rows, word for word or nearly: every objective on rows says so."""
+"""Validation rows that stand in the training rows, or that are none: every objective on rows says so."""
 
 import json
 import logging
@@ -13,11 +13,14 @@ from harness import text
 from bigtrain.commands import finetune
 from bigtrain.config import load
 from bigtrain.data.schema import BytesConfig
+from bigtrain.errors import UserError
 from bigtrain.models.base import materialise
 from bigtrain.models.decoder import Decoder
 from bigtrain.models.huggingface import save_model
 from bigtrain.models.schema import Architecture, DecoderConfig
 from bigtrain.tokenizer import train
+
+OBJECTIVES = ["classify", "regress", "tag", "span", "sft", "preference"]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def row(objective: str, said: str, number: int) -> dict[str, Any]:
     }[objective]
 
 
-@pytest.mark.parametrize("objective", ["classify", "regress", "tag", "span", "sft", "preference"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_leaks_are_reported(objective: str, home: Path, caplog: pytest.LogCaptureFixture) -> None:
     training = [" ".join(text(80, seed).split()) for seed in range(8)]
     nearly = training[5].split()
@@ -70,3 +73,20 @@ def test_leaks_are_reported(objective: str, home: Path, caplog: pytest.LogCaptur
     assert "1 word for word and 1 nearly" in warning
     ends = [f"{objective}-{file}.jsonl:{line}" for file, line in (("dev", 1), ("train", 3), ("dev", 3), ("train", 6))]
     assert re.findall(r"[\w-]+\.jsonl:\d+", warning) == ends
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_too_few_rows_for_validation_are_said_and_refused_where_a_metric_decides(
+    objective: str, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, said = home / f"{objective}-few.jsonl", " ".join(text(80, 1).split())
+    path.write_text("".join(json.dumps(row(objective, said, number)) + "\n" for number in range(2)))
+    words = [f"objective={objective}", f"init_from={home / 'base'}", f"data.train={path}", "train.max_steps=1"]
+    words += ["train.batch_rows=2", "device=cpu"]
+    with caplog.at_level(logging.INFO, "bigtrain"):
+        finetune.run(load("finetune", words), dry_run=True)
+    assert re.search(r"2 \w+ are too few to hold 0.05 of them out: there is no validation data", caplog.text)
+    with pytest.raises(UserError, match=r"train.metric=loss without validation data: 2 \w+ are too few"):
+        finetune.run(load("finetune", [*words, "train.metric=loss"]), dry_run=True)
+    with pytest.raises(UserError, match=r"train.metric=loss without validation data\n"):
+        finetune.run(load("finetune", [*words, "train.metric=loss", "data.validation_fraction=0"]), dry_run=True)

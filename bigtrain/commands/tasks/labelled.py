@@ -12,6 +12,7 @@ from bigtrain.commands.tasks.rows import (
     check_rows,
     fingerprint,
     measured_files,
+    none_held,
     rows_at_once,
     validation_file,
     warn_of_leaks,
@@ -53,7 +54,7 @@ def read_parts(loaded: Loaded, labels: Callable[[Rows], Sequence[Sequence[str]]]
     rows = _read(data, Path(data.train))
     if path := validation_file(loaded):
         return rows, _read(data, Path(path))
-    return _split(rows, labels(rows), data.validation_fraction)
+    return _split(loaded, rows, labels(rows))
 
 
 def _read(data: Any, path: Path) -> Rows:
@@ -61,11 +62,11 @@ def _read(data: Any, path: Path) -> Rows:
     return read_rows(path, data.text_field, data.label_field, data.pair_field, data.columns)
 
 
-def _split(rows: Rows, labels: Sequence[Sequence[str]], fraction: float) -> Parts:
+def _split(loaded: Loaded, rows: Rows, labels: Sequence[Sequence[str]]) -> Parts:
+    fraction = loaded.config.data.validation_fraction
     held = held_out([rows.whole(row) for row in range(len(rows))], labels, fraction)
     if not held.any():
-        if fraction:
-            log.info("%d rows are too few to hold %g of them out: there is no validation data", len(rows), fraction)
+        none_held(loaded, len(rows), "rows")
         return rows, None
     said = "no data.validation=: %d of %d rows are held out, %g of each label, by a hash of their text"
     log.info(said, held.sum(), len(rows), fraction)

@@ -160,7 +160,7 @@ def _read_parts(loaded: Loaded) -> tuple[list[Pair], list[Pair]]:
     training = _read(loaded, Path(config.data.train))
     if path := validation_file(loaded):
         return training, _read(loaded, Path(path))
-    return apart(training, pair_prompts(training), config.data.validation_fraction, "pairs", "prompts")
+    return apart(loaded, training, pair_prompts(training), "pairs", "prompts")
 
 
 def _read(loaded: Loaded, path: Path) -> list[Pair]:

@@ -12,6 +12,7 @@ from bigtrain.commands.tasks.label_report import Scores
 from bigtrain.commands.tasks.labelled import MeasuredRows, labelled_task, measured_rows, read_parts
 from bigtrain.config import Loaded
 from bigtrain.data.tasks.labels import label_scores
+from bigtrain.log import log
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, read_folder
 from bigtrain.models.output import Output, OutputKind
@@ -32,6 +33,8 @@ def regress_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     parts = read_parts(loaded, lambda rows: [()] * len(rows))
     training, checked = parts
     targets = label_scores(training, config.data.label_field)
+    if not np.ptp(targets):
+        log.warning("all %d training rows have the score %g: there is nothing to learn", len(targets), targets[0])
     wanted = label_scores(checked, config.data.label_field) if checked else None
     shape = starting_shape(source.config, tokenizer, config.model)
     model = on_meta(shape, Output(OutputKind.score))

@@ -81,6 +81,8 @@ def head_labels(
     if source.output.kind is not kind and not source.output.language:
         log.warning("%s is not what these rows ask for: its head is drawn anew", source.output)
     labels = given or found
+    if without := [label for label in given if label not in found]:
+        log.warning("no row has %s of objective.labels", ", ".join(map(repr, without)))
     if len(labels) < (1 if kind is OutputKind.labels else 2):
         noun, key = ("tag", "data.tags_field") if kind is OutputKind.tags else ("label", "data.label_field")
         raise UserError(
@@ -123,17 +125,33 @@ def validation_file(loaded: Loaded) -> str | None:
     return path
 
 
-def apart(rows: Sequence[T], texts: Sequence[str], fraction: float, kind: str, by: str) -> tuple[list[T], list[T]]:
+def apart(loaded: Loaded, rows: Sequence[T], texts: Sequence[str], kind: str, by: str) -> tuple[list[T], list[T]]:
     """Training and validation rows: of `rows` a share is held out by the hash of their texts, equal ones together.
 
-    kind, by: what the log calls the rows and the texts.
+    kind, by: what the log calls the rows and the texts. Raises UserError as `none_held` does.
     """
-    held = held_out(texts, [()] * len(texts), fraction)
+    held = held_out(texts, [()] * len(texts), loaded.config.data.validation_fraction)
     if held.any():
         said = "no data.validation=: %d of %d %s are held out, by a hash of their %s"
         log.info(said, held.sum(), len(rows), kind, by)
+    else:
+        none_held(loaded, len(rows), kind)
     kept, checked = ([rows[row] for row in part.nonzero()[0].tolist()] for part in (~held, held))
     return kept, checked
+
+
+def none_held(loaded: Loaded, n_rows: int, kind: str) -> None:
+    """Say that there is no validation data. Raises UserError where a metric is to decide about the best checkpoint."""
+    fraction = loaded.config.data.validation_fraction
+    if "train.metric" in loaded.named:
+        few = f": {n_rows} {kind} are too few to hold {fraction:g} of them out" if fraction else ""
+        raise UserError(
+            f"train.metric={loaded.config.train.metric} without validation data{few}",
+            "a metric is measured on validation data",
+            "give more rows or a file of others (data.validation=), or leave train.metric out",
+        )
+    if fraction:
+        log.info("%d %s are too few to hold %g of them out: there is no validation data", n_rows, kind, fraction)
 
 
 def measured_files(loaded: Loaded, source: ModelFolder) -> list[Path]:

@@ -140,7 +140,7 @@ def _read_parts(loaded: Loaded) -> tuple[list[Conversation], list[Conversation]]
     training = _read(loaded, data.train, data.train_answers)
     if path := validation_file(loaded):
         return training, _read(loaded, path, data.validation_answers)
-    return apart(training, prompts_of(training), data.validation_fraction, "conversations", "prompts")
+    return apart(loaded, training, prompts_of(training), "conversations", "prompts")
 
 
 def _read(loaded: Loaded, path: str, answers: str | None) -> list[Conversation]:

@@ -107,7 +107,7 @@ def _read_parts(loaded: Loaded) -> tuple[list[Question], list[Question]]:
     if path := validation_file(loaded):
         return training, _read(data, [Path(path)])
     contexts = [question.context for question in training]
-    return apart(training, contexts, data.validation_fraction, "questions", "contexts")
+    return apart(loaded, training, contexts, "questions", "contexts")
 
 
 def _read(data: Any, paths: Sequence[Path]) -> list[Question]:

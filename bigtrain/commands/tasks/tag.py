@@ -98,7 +98,7 @@ def _read_parts(loaded: Loaded, source: ModelFolder) -> tuple[list[Sentence], li
     if path := validation_file(loaded):
         return training, read_sentences(Path(path), data.words_field, data.tags_field, numbered)
     texts = [sentence.text for sentence in training]
-    return apart(training, texts, data.validation_fraction, "sentences", "words")
+    return apart(loaded, training, texts, "sentences", "words")
 
 
 def _places(sentences: Sequence[Sentence]) -> list[tuple[str, str]]:
