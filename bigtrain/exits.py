@@ -75,7 +75,8 @@ def _attempt(run: Callable[[], int | None]) -> int:
     except _USAGE as error:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "bigtrain"
-        _say(f"error: {error.format_message()}\n  remedy: `{path} --help` lists the options")  # type: ignore[attr-defined]
+        remedy = _setting(error, path.split()[-1]) or f"`{path} --help` lists the options"
+        _say(f"error: {error.format_message()}\n  remedy: {remedy}")  # type: ignore[attr-defined]
         return UserError.exit_code
     except SystemExit as error:  # completion, and Click's own answer to a closed pipe
         return error.code if isinstance(error.code, int) else 0
@@ -83,6 +84,15 @@ def _attempt(run: Callable[[], int | None]) -> int:
         return _system_error(error)
     except Exception as error:
         return _bug(error)
+
+
+def _setting(error: Exception, verb: str) -> str | None:
+    """What to give for an unknown option that is a setting, by our name or another's."""
+    from bigtrain.config.suggest import unknown_option
+    from bigtrain.schema import ROOTS
+
+    option = getattr(error, "option_name", None)
+    return unknown_option(verb, option) if option and verb in ROOTS else None
 
 
 def _stop(number: int, frame: Any) -> None:

@@ -6,7 +6,7 @@ Torch-free, so that the command line can compose, check and lock a run folder be
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from bigtrain.data.cleaning.schema import CleanConfig
 from bigtrain.data.contamination_schema import DecontaminateConfig
@@ -121,9 +121,16 @@ class FinetuneDataConfig(DataConfig, RowsConfig, TrainFormsConfig):
 
 @dataclass
 class PrepareConfig:
+@dataclass
+class RawDataConfig(DataConfig):
+    """Text that has not been prepared."""
+
+    places: ClassVar[tuple[str, ...]] = DataConfig.places[:2]
+
+
     """`bigtrain prepare`: raw files -> token shards and a manifest."""
 
-    data: DataConfig = option(DataConfig, "where the text comes from")
+    data: RawDataConfig = option(RawDataConfig, "where the text comes from")
     clean: CleanConfig = option(CleanConfig, "what is repaired and removed, and which documents are dropped")
     dedup: DedupConfig = option(DedupConfig, "what counts as a duplicate")
     pii: PiiConfig = option(PiiConfig, "personal data and secrets")
@@ -181,6 +188,8 @@ class EvaluateDataConfig(DataConfig, LabelsConfig, TagsConfig, MeasuredFormsConf
 
 
 @dataclass
+    places: ClassVar[tuple[str, ...]] = DataConfig.places[:3]
+
 class EvaluateConfig:
     """`bigtrain evaluate`: a checkpoint and data -> metrics and gates."""
 

@@ -114,6 +114,9 @@ def test_version_knows_torch_without_importing_it(capsys: pytest.CaptureFixture[
     ("words", "expected"),
     [
         (["pretrain", "--nope"], "No such option: --nope"),
+        (["pretrain", "--max_steps=5"], "settings have no dashes: did you mean train.max_steps=VALUE?"),
+        (["pretrain", "--train.max-steps", "5"], "give train.max_steps=VALUE"),
+        (["evaluate", "--batch-size", "5"], "give evals.batch_rows=ROWS"),
         (["pretran"], "pretrain"),
         (["pretrain", "--nproc", "0"], "--nproc"),
         (["pretrain", "max_steps=3"], "train.max_steps=3"),

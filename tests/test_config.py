@@ -17,8 +17,8 @@ from composed import _packaged_configs_are_composed_once  # noqa: F401
 from bigtrain import config
 from bigtrain.config import folders
 from bigtrain.config.compose import compose
+from bigtrain.config.foreign import FOREIGN, FOREIGN_OF
 from bigtrain.config.loading import annotated
-from bigtrain.config.suggest import FOREIGN
 from bigtrain.data.schema import BPEConfig, Builtin
 from bigtrain.errors import UserError
 from bigtrain.options import option
@@ -255,6 +255,18 @@ REFUSED = [
     ("generate", [], ["checkpoint is required"]),
     ("generate", ["checkpoint=???"], ["checkpoint is required"]),
     ("generate", ["recipe=demo"], ["this recipe is for bigtrain pretrain"]),
+    ("generate", ["recipe=sft_en"], ["is for bigtrain finetune", "give bigtrain finetune recipe=sft_en"]),
+    ("pretrain", ["recipe=classify_en"], ["is for bigtrain finetune"]),
+    ("pretrain", ["recipe=dpo_en"], ["is for bigtrain finetune"]),
+    ("evaluate", ["batch_size=3"], ["evals.batch_rows=ROWS"]),
+    ("evaluate", ["num_train_epochs=3"], ["bigtrain pretrain and finetune have train.max_epochs=PASSES"]),
+    ("generate", ["model=runs/a"], ["checkpoint=PATH"]),
+    ("pretrain", ["checkpoint=runs/a"], ["init_from=PATH"]),
+    ("finetune", ["task=classify"], ["objective=classify"]),
+    ("pretrain", ["model.size=tiny"], ["model=tiny"]),
+    ("pretrain", ["num_return_sequences=2"], ["bigtrain generate has n=NUMBER"]),
+    ("evaluate", ["checkpoint=m"], ["no data", "data.path=DIR and data=stdlib"]),
+    ("prepare", ["output=o"], ["no data", "data.sources.NAME.files=[GLOB,...] and data=stdlib"]),
     ("generate", ["prompt=\udc80"], ["UTF-8"]),
 ]
 
@@ -272,8 +284,12 @@ def test_foreign_names_are_answered_with_keys_that_exist() -> None:
     known = {key for verb in ROOTS for key in config.flat(config.load(verb).plain)} | set(folders.groups())
     known |= {"tokenizer.path", "tokenizer.vocab_size", "data.validation", "data.train", "data.label_field"}
     known |= {f"adapter.{key}" for key in ("rank", "alpha", "dropout", "targets", "rank_stabilised")}
-    for name, answer in FOREIGN.items():
-        assert name not in config.flat(config.load("pretrain").plain)  # `generate` has a `batch_size`
+    assert FOREIGN_OF.keys() <= ROOTS.keys()
+    tables = [*FOREIGN.items(), *((name, answer) for own in FOREIGN_OF.values() for name, answer in own.items())]
+    for name, answer in tables:
+        assert (name in ("model", "init_from")) or name not in config.flat(
+            config.load("pretrain").plain
+        )  # `generate` has a `batch_size`
         for word in answer.replace(",", " ").replace(":", " ").split():
             key, equals, option = word.strip("()`;").partition("=")
             assert not equals or key in known, f"{name}: {key}"
@@ -346,6 +362,30 @@ def test_what_is_wrong_in_a_file_is_said_with_its_line(
     own = write(tmp_path, model__bad=content)
     message = refused("pretrain", "model=bad", *NEEDED["pretrain"], config_dir=own)
     assert [word for word in words if word not in message] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("train:\n  max_steps: 3\n", ["own.yaml", "begin the file with `# @package _global_`"]),
+        ("", ["own.yaml", "empty", "`# @package _global_`"]),
+        ("# @package _global_\n- a\n", ["own.yaml", "a mapping"]),
+        (
+            "# @package _global_\ndefaults:\n  - override /model: tini\n",
+            ["model=tini (", "own.yaml, line 3", "model=tiny?"],
+        ),
+        ("# @package _global_\ndefaults:\n  - override /modle: tiny\n", ["modle (", "line 3", "did you mean model?"]),
+        ("# @package _global_\ndefaults: [/modle: tiny]\n", ["modle=tiny (", "line 2", "did you mean model?"]),
+        ("# @package _global_\ndefaults:\n  - override model: tiny\n", ["line 3", "`override /model: OPTION`"]),
+        ("# @package _global_\ntrain: {max_stepz: 3}\n", ["own.yaml, line 2", "train.max_steps=3"]),
+        ("# @package _global_\nevals: {stride: 3}\n", ["is for bigtrain evaluate"]),
+    ],
+)
+def test_what_is_wrong_in_a_recipe(tmp_path: Path, content: str, words: list[str]) -> None:
+    own = write(tmp_path, recipe__own=content)
+    message = refused("pretrain", "recipe=own", *NEEDED["pretrain"], config_dir=own)
+    assert [word for word in words if word not in message] == []
+    assert "Config search path" not in message
 
 
 def test_files_that_are_no_text(tmp_path: Path) -> None:

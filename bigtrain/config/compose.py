@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from bigtrain.config import folders
 from bigtrain.config.fields import Plain
 from bigtrain.errors import UserError
 
+_WRONG_DEFAULT = re.compile(r"In '(?P<file>[^']+)': Could not (?:find|override) '(?P<entry>[^']+)'")
 _LOOK = "look at the `defaults:` of your files"
 
 
@@ -69,7 +72,7 @@ def compose(name: str, groups: Mapping[str, str | None], searched: list[Path]) -
         with _hydra(searched):
             config = hydra_compose(name, overrides=overrides, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, OSError, UnicodeError, yaml.YAMLError) as error:
-        raise _composition_error(name, groups, error) from error
+        raise _composition_error(name, groups, searched, error) from error
     except RecursionError:
         raise UserError(_given(name, groups), "a config must not include itself", _LOOK) from None
     tree = OmegaConf.to_container(config, resolve=False)
@@ -83,14 +86,48 @@ def _given(name: str, groups: Mapping[str, str | None]) -> str:
     return " ".join([name, *(f"{group}={option}" for group, option in groups.items())])
 
 
-def _composition_error(name: str, groups: Mapping[str, str | None], error: Exception) -> UserError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "provider=" not in line]
+def _composition_error(
+    name: str, groups: Mapping[str, str | None], searched: list[Path], error: Exception
+) -> UserError:
+    lines = [line.strip() for line in str(error).partition("Config search path:")[0].splitlines() if line.strip()]
     given = _given(name, groups)
     if isinstance(error, yaml.YAMLError):
         return UserError(given, f"config files are YAML: {', '.join(lines)}", "mend the file at that line")
     if isinstance(error, UnicodeError):
         return UserError(given, f"config files are UTF-8 text: {lines[0]}", "save the file as UTF-8")
+    if wrong := _WRONG_DEFAULT.search(lines[0] if lines else ""):
+        files = [wrong["file"], *(f"{group}/{option}" for group, option in groups.items())]
+        return _wrong_default(
+            wrong["entry"], [path for file in files if (path := folders.find(searched, file))], searched
+        )
     return UserError(given, lines[0] if lines else type(error).__name__, " ".join(lines[1:]) or _LOOK)
+
+
+def _wrong_default(entry: str, files: list[Path], searched: list[Path]) -> UserError:
+    """The error for an entry of a `defaults:` list that there is no group or option for; files: where it may stand."""
+    path, _, package = entry.partition("@")  # a package: Hydra looked for the group inside of the file's own
+    group, option = (package, "") if package else path.rpartition("/")[::2] if "/" in path else (path, "")
+    wanted = re.compile(rf"\b{re.escape(group)}\b.*{re.escape(option)}")
+    where = next(
+        (
+            f" ({folders.shown(file)}, line {number}{folders.way_out(file)})"
+            for file in files
+            for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
+            if wanted.search(line.partition("#")[0])
+        ),
+        "",
+    )
+    if package:
+        rule = "in a recipe the name of a group begins with a slash"
+        return UserError(f"override {group}{where}", rule, f"write `override /{group}: OPTION`")
+    if option and group in folders.groups():
+        found = folders.unknown_option(searched, group, option)
+        return UserError(f"{found.given}{where}", found.rule, found.remedy)
+    near = difflib.get_close_matches(group, folders.groups(), n=1)
+    remedy = f"did you mean {near[0]}?" if near else "correct the entry of `defaults:`"
+    return UserError(
+        f"{group}{f'={option}' if option else ''}{where}", f"the groups are {', '.join(folders.groups())}", remedy
+    )
 
 
 @contextlib.contextmanager

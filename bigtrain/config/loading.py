@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
 import functools
@@ -18,6 +17,7 @@ from bigtrain.config import folders, overrides, values
 from bigtrain.config.compose import Composition, compose, function_refused
 from bigtrain.config.fields import Plain, below_mapping, defaults, keys, lookup, node_class
 from bigtrain.config.overrides import Override
+from bigtrain.config.recipes import check_recipe
 from bigtrain.config.suggest import unknown_key
 from bigtrain.errors import UserError
 from bigtrain.schema import CHOICES, ROOTS
@@ -163,23 +163,6 @@ def _in_mapping(verb: str, tree: Plain, key: str) -> bool:
     """Whether a key is a NAME that users make up, such as `gates.accuracy`."""
     section = key.rpartition(".")[0]
     return bool(section) and not dataclasses.is_dataclass(lookup(ROOTS[verb], tree, section))
-
-
-def check_recipe(verb: str, recipe: str | None, searched: list[Path]) -> None:
-    """Raise UserError where a recipe sets what this verb does not have, and another verb does."""
-    path = folders.find(searched, f"recipe/{recipe}")
-    content = None
-    with contextlib.suppress(UserError):  # a file that is no YAML is for `compose` to refuse
-        content = read_yaml(path.read_text(encoding="utf-8", errors="replace")) if recipe and path else None
-    if not isinstance(content, dict):
-        return
-    listed = [entry for entry in content.get("defaults", []) if isinstance(entry, dict)]
-    names = {str(group).removeprefix("override").strip().strip("/") for entry in listed for group in entry}
-    names |= set(content) - {"defaults"}
-    fitting = [other for other, root in ROOTS.items() if names <= {field.name for field in dataclasses.fields(root)}]
-    if fitting and verb not in fitting:
-        rule = f"this recipe is for bigtrain {' and '.join(fitting)}"
-        raise UserError(f"recipe={recipe}", rule, "`bigtrain configs recipe` lists them all")
 
 
 def _resolve(verb: str, tree: Plain, given: Mapping[str, Any], where: values.Where) -> Plain:

@@ -22,8 +22,9 @@ from typing import Any
 
 from bigtrain.config import folders, overrides
 from bigtrain.config.compose import compose, register_packaged
-from bigtrain.config.loading import check_option, check_recipe, key_type
+from bigtrain.config.loading import check_option, key_type
 from bigtrain.config.overrides import Override
+from bigtrain.config.recipes import check_recipe
 from bigtrain.errors import GateMissed, Stopped, UserError
 from bigtrain.log import log
 from bigtrain.storage import write_json

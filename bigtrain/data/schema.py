@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ClassVar
 
 from bigtrain.data.tasks.schema import AugmentConfig
 from bigtrain.data.tokenizer_schema import (
@@ -169,6 +170,14 @@ SOURCES = ("files", "sources", "path", "sets", "builtin")  # the keys of `DataCo
 class DataConfig:
     """Where text comes from: exactly one of `files`, `sources`, `path`, `sets` and `builtin`."""
 
+    # What a verb offers where none is named; `prepare` and `evaluate` take fewer.
+    places: ClassVar[tuple[str, ...]] = (
+        "data.files=[GLOB,...]",
+        "data.sources.NAME.files=[GLOB,...]",
+        "data.path=DIR",
+        "data.sets.NAME.path=DIR",
+    )
+
     files: list[str] = option(list, "raw input: files, globs, folders or URLs; the extension says the format")
     path: str | None = option(None, "one prepared set, the output of `bigtrain prepare`")
     builtin: Builtin | None = option(None, "stdlib: the source of Python's standard library on this machine")
@@ -243,8 +252,7 @@ class DataConfig:
             raise UserError(
                 " and ".join(named) or "no data",
                 "exactly one source of text is named: there is no silent default",
-                "give one of data.files=[GLOB,...], data.sources.NAME.files=[GLOB,...], data.path=DIR, "
-                "data.sets.NAME.path=DIR and data=stdlib (data=own undoes a recipe's choice)",
+                f"give one of {', '.join(self.places)} and data=stdlib (data=own undoes a recipe's choice)",
             )
 
 
