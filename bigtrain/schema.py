@@ -120,14 +120,14 @@ class FinetuneDataConfig(DataConfig, RowsConfig, TrainFormsConfig):
 
 
 @dataclass
-class PrepareConfig:
-@dataclass
 class RawDataConfig(DataConfig):
     """Text that has not been prepared."""
 
     places: ClassVar[tuple[str, ...]] = DataConfig.places[:2]
 
 
+@dataclass
+class PrepareConfig:
     """`bigtrain prepare`: raw files -> token shards and a manifest."""
 
     data: RawDataConfig = option(RawDataConfig, "where the text comes from")
@@ -184,12 +184,12 @@ class FinetuneConfig:
 class EvaluateDataConfig(DataConfig, LabelsConfig, TagsConfig, MeasuredFormsConfig):
     """Text, or labelled rows for a model that has learned from such."""
 
+    places: ClassVar[tuple[str, ...]] = DataConfig.places[:3]
+
     split: str = option("validation", "which part of a prepared set is measured: train, validation or test")
 
 
 @dataclass
-    places: ClassVar[tuple[str, ...]] = DataConfig.places[:3]
-
 class EvaluateConfig:
     """`bigtrain evaluate`: a checkpoint and data -> metrics and gates."""
 
