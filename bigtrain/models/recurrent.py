@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_sequence, pad_sequence, unpack_sequence
+from torch.nn.utils.rnn import PackedSequence, pad_sequence
 
 from bigtrain.errors import UserError
 from bigtrain.models.base import Model, generator_for, n_parameters
@@ -44,10 +44,33 @@ class Layer(nn.Module):
         out, after = self.cells(x, None if state is None else _apart(state))
         return out, _together(after)
 
-    def pieces(self, x: Sequence[Tensor]) -> tuple[Sequence[Tensor], Tensor]:
-        """Pieces (T, D) that know nothing of each other -> (T, H) of each, and the states behind them (S, n, H)."""
-        out, after = self.cells(pack_sequence(list(x), enforce_sorted=False))
-        return unpack_sequence(out), _together(after)
+    def pieces(self, x: Tensor, pieces: Pieces) -> tuple[Tensor, Tensor]:
+        """Tokens (N, D) of pieces that know nothing of each other -> (N, H), and the states behind them (S, n, H)."""
+        out, after = self.cells(PackedSequence(x[pieces.order], pieces.n_at, pieces.by_length, pieces.back))
+        return out.data[pieces.order.argsort()], _together(after)
+
+
+class Pieces(NamedTuple):
+    """How torch's modules take pieces of several lengths: their first tokens, then their second ones, and so on.
+
+    Not by its `pack_sequence` and back: the gradient of each piece would be a tensor of all of them.
+    """
+
+    order: Tensor  # (N,): which token, counted over the pieces one behind the other
+    n_at: Tensor  # (T,), on the CPU: pieces that are so long
+    by_length: Tensor  # (n,): the pieces, longest first
+    back: Tensor  # (n,): the place of each of them there
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], device: torch.device) -> Pieces:
+        """Of pieces of so many tokens."""
+        each = torch.tensor(lengths)
+        longest_first = each.argsort(descending=True, stable=True)
+        place = torch.arange(int(each.max()))[:, None]  # (T, 1)
+        there = place < each[longest_first]  # (T, n)
+        order = ((each.cumsum(0) - each)[longest_first] + place)[there]
+        back = longest_first.argsort()
+        return cls(order.to(device), there.sum(1), longest_first.to(device), back.to(device))
 
 
 def _apart(state: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -113,10 +136,10 @@ class Recurrent(Model):
     def _in_documents(self, x: Tensor, documents: Tensor, keys: Tensor | None) -> Tensor:
         """The state is empty where a document begins."""
         n_rows, n_tokens = documents.shape
-        lengths = _lengths(documents)
+        pieces = Pieces.of(_lengths(documents), x.device)
         for number, layer in enumerate(self._cells()):
-            out, _ = layer.pieces(x.flatten(0, 1).split(lengths))
-            x = self._dropped(torch.cat(list(out)).view(n_rows, n_tokens, -1), keys, number)
+            out, _ = layer.pieces(x.flatten(0, 1), pieces)
+            x = self._dropped(out.view(n_rows, n_tokens, -1), keys, number)
         return x
 
     def _from(self, x: Tensor, states: list[Tensor] | None, keys: Tensor | None) -> tuple[Tensor, list[Tensor]]:
@@ -140,11 +163,12 @@ class Recurrent(Model):
                 x, state = layer(x, memory.state())
                 memory.keep(state)
         else:
-            rows: Sequence[Tensor] = [row[:length] for row, length in zip(x, lengths, strict=True)]
+            pieces = Pieces.of(lengths, x.device)
+            x = torch.cat([row[:length] for row, length in zip(x, lengths, strict=True)])
             for layer, memory in zip(self._cells(), cache.layers, strict=True):
-                rows, state = layer.pieces(rows)
+                x, state = layer.pieces(x, pieces)
                 memory.keep(state)
-            x = nn.functional.pad(pad_sequence(list(rows), batch_first=True), (0, 0, 0, n_tokens - max(lengths)))
+            x = nn.functional.pad(pad_sequence(x.split(lengths), batch_first=True), (0, 0, 0, n_tokens - max(lengths)))
         cache.advance(n_tokens, len(x))
         return x
 

@@ -101,9 +101,25 @@ def choose_micro_batch(model: Model, rows: int, seq_len: int, placement: Placeme
     return _largest_divisor(rows, tokens / seq_len)
 
 
-def choose_micro_batch_for_any(rows: int, seq_len: int) -> int:
-    """The same, whatever memory is free: with `exact` the choice must not depend on the number of processes."""
-    return _largest_divisor(rows, _CPU_TOKENS / seq_len)
+def choose_micro_batch_for_any(model: Model, rows: int, seq_len: int, placement: Placement, *, compiled: bool) -> int:
+    """The same, whatever memory is free: with `exact` the choice must not depend on the number of processes.
+
+    For a model that has its memory. Raises UserError where there is not enough for the choice.
+    """
+    chosen = _largest_divisor(rows, _CPU_TOKENS / seq_len)
+    free = free_bytes(placement) - state_bytes(model) + _WEIGHT_BYTES * n_parameters(model)
+    of_row = seq_len * activation_bytes(model, placement.precision, compiled=compiled)
+    if chosen * of_row > free:
+        fitting = _largest_divisor(rows, 0.8 * free / of_row)
+        raise UserError(
+            f"parallel.reduction=exact with micro-batches of {chosen} rows of {seq_len} tokens",
+            f"they take about {chosen * of_row / 1e9:.1f} GB, and {max(0, free) / 1e9:.1f} GB are free; the choice is "
+            "the same for any number of processes, so it does not look at the memory",
+            f"give train.micro_batch_rows={fitting}"
+            if fitting < chosen
+            else "choose a shorter train.seq_len, or a smaller model",
+        )
+    return chosen
 
 
 def _largest_divisor(rows: int, bound: float) -> int:

@@ -217,9 +217,8 @@ def micro_batch(part_rows: int, model: Model, task: Task, config: Any, state: St
         return int(given)
     if before and part_rows % before == 0:
         return before
-    if config.parallel.reduction is Reduction.exact:
-        return choose_micro_batch_for_any(part_rows, task.row_tokens)
-    return choose_micro_batch(model, part_rows, task.row_tokens, placement, compiled=config.device.compile)
+    choose = choose_micro_batch_for_any if config.parallel.reduction is Reduction.exact else choose_micro_batch
+    return choose(model, part_rows, task.row_tokens, placement, compiled=config.device.compile)
 
 
 def settled(plain: dict[str, Any], task: Task, placement: Placement) -> dict[str, Any]:
