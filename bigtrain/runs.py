@@ -25,6 +25,12 @@ from bigtrain.storage import JsonLines, disk_full_is_an_error, write_json, write
 
 LOCK_PATIENCE_SECONDS = 0.3  # `read_status` holds the lock for an instant; nobody else holds it that briefly
 
+# What a run leaves in its folder and replaces there.
+FILES = (
+    *("config.yaml", "overrides.yaml", "environment.json", "log.txt", "status.json", "result.json", "report.html"),
+    *("metrics.jsonl", "samples.jsonl"),
+)
+
 _held: set[int] = set()  # descriptors of the locks of this process
 
 
@@ -58,10 +64,15 @@ class RunFolder:
     def open(cls, path: Path | None, *, verb: str, name: str | None = None) -> RunFolder:
         """Make the folder where it is missing, and take its lock. Without a path: a new `runs/NAME-TIME[-N]`.
 
-        Raises RunBusy where another living process holds it, UserError where it cannot be made or written.
+        Raises RunBusy where another living process holds it, UserError where it cannot be made or written, or holds
+        files of somebody else that a run would replace.
         """
         with _user_errors(path or Path("runs")):
             place = path or Path("runs")
+            theirs = [name for name in FILES if path and (path / name).exists()]
+            if path and theirs and not is_run(path):  # in this order: another starter may make it one at any time
+                rule = f"no run began in this folder, and one would replace what is there: {', '.join(theirs)}"
+                raise UserError(f"run.dir={path}", rule, "choose another run.dir")
             made = [folder for folder in (place, *place.parents) if not folder.exists()]
             if path is None:
                 path = _new_folder(place, name or verb)
@@ -147,6 +158,11 @@ class RunFolder:
         self.close()
 
 
+def is_run(path: Path) -> bool:
+    """Whether a run has begun in this folder, or in the one that it is a copy of."""
+    return (path / ".lock").exists() or "state" in (_read_json(path / "status.json") or {})
+
+
 def read_config(folder: Path) -> dict[str, Any] | None:
     """The config of the run in a folder; None where none began. Raises UserError where it cannot be read."""
     path = folder / "config.yaml"
@@ -177,7 +193,7 @@ def _as_left_behind(status: dict[str, Any] | None) -> dict[str, Any] | None:
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except ValueError:
         log.log.warning("%s is not JSON: ignored", path)

@@ -139,6 +139,26 @@ def test_a_place_that_cannot_be_a_folder(tmp_path, place):
     assert (tmp_path / "file").read_text() == "kept"
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl", "report.html", "status.json"])
+def test_files_of_somebody_else_are_not_replaced(tmp_path, name):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / name).write_text("{}\n")
+    with pytest.raises(UserError, match=rf"run\.dir=.*\n.*{name}"):
+        RunFolder.open(folder, verb="pretrain")
+    assert [(path.name, path.read_text()) for path in folder.iterdir()] == [(name, "{}\n")]
+
+
+def test_a_copy_of_a_run_is_a_run(tmp_path):
+    with RunFolder.open(tmp_path / "run", verb="pretrain") as folder:
+        folder.write_config("seed: 1\n", [])
+        folder.status("done")
+    (tmp_path / "copy").mkdir()
+    for name in ("config.yaml", "status.json"):  # as `cp run/* copy` does, without the lock
+        (tmp_path / "copy" / name).write_bytes((tmp_path / "run" / name).read_bytes())
+    RunFolder.open(tmp_path / "copy", verb="pretrain").close()
+
+
 def test_a_read_only_folder(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     folder.mkdir(mode=0o500)

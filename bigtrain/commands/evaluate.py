@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import time
 from collections.abc import Callable
@@ -40,6 +41,7 @@ from bigtrain.models.huggingface import ModelFolder, load_model, read_folder
 from bigtrain.models.output import OutputKind
 from bigtrain.parallel.apply import apply
 from bigtrain.parallel.placement import Placement, lost_peers_are_an_error
+from bigtrain.runs import is_run
 from bigtrain.schema import EvaluateConfig
 from bigtrain.storage import disk_full_is_an_error, write_json
 from bigtrain.tokenizer import Tokenizer
@@ -69,6 +71,9 @@ _OF_SOME_KINDS = {
         for field in fields(MeasuredFormsConfig)
     },
 }
+
+
+_FILES = ("metrics.json", "predictions.jsonl", "report.html")
 
 
 def run(loaded: Loaded, *, dry_run: bool = False) -> dict[str, Any]:
@@ -171,6 +176,13 @@ def _needs(source: ModelFolder, measurement: Measurement) -> dict[str, Any]:
 
 
 def _make_folder(path: Path) -> None:
+    """The folder of `output=`, whose files may be those of an evaluation before. Raises UserError for others."""
+    if is_run(path):
+        raise UserError(f"output={path}", "it is a run, whose report would be lost", "choose another output=DIR")
+    theirs = [name for name in _FILES if (path / name).exists()]
+    if theirs and not _is_result(path / _FILES[0]):
+        rule = f"an evaluation would replace what is there: {', '.join(theirs)}"
+        raise UserError(f"output={path}", rule, "choose another output=DIR")
     try:
         with disk_full_is_an_error(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -180,14 +192,24 @@ def _make_folder(path: Path) -> None:
         ) from None
 
 
+def _is_result(path: Path) -> bool:
+    """Whether this file is what `_write` has left."""
+    try:
+        before = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(before, dict) and {"checkpoint", "device", "seconds"} <= before.keys()
+
+
 def _write(
     folder: Path, loaded: Loaded, result: dict[str, Any], measurement: Measurement, sums: dict[str, NDArray[Any]]
 ) -> None:
-    write_json(folder / "metrics.json", result)
+    metrics, predictions, report = (folder / name for name in _FILES)
+    write_json(metrics, result)
     if measurement.predictions:
-        write_predictions(folder / "predictions.jsonl", measurement.predictions(sums))
+        write_predictions(predictions, measurement.predictions(sums))
     write_report(
-        folder / "report.html",
+        report,
         title=f"Evaluation of {Path(loaded.config.checkpoint).name}",
         config_yaml=to_yaml(loaded),
         environment=environment.describe(),

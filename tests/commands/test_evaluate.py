@@ -168,4 +168,16 @@ def test_settings_that_do_not_fit_are_refused(language_model, text, lines, words
 def test_text_that_predicts_nothing_and_places_that_are_files(language_model, text, tmp_path):
     with pytest.raises(UserError, match=r"output="):
         run(f"checkpoint={language_model}", f"data.files={text}", f"output={text}")
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "predictions.jsonl", "report.html", ".lock"])
+def test_a_run_and_files_of_somebody_else_are_not_replaced(language_model, text, tmp_path, name):
+    given = [f"checkpoint={language_model}", f"data.files={text}", f"output={tmp_path / 'out'}"]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("{}")
+    with pytest.raises(UserError, match=r"output="):
+        run(*given)
+    assert [(path.name, path.read_text()) for path in (tmp_path / "out").iterdir()] == [(name, "{}")]
+    (tmp_path / "out" / name).unlink()
+    assert run(*given).keys() == run(*given).keys()  # what an evaluation wrote another one may replace
     assert text.read_text(encoding="utf-8") == TEXT
