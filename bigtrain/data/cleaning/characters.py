@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _TABULATED = 0x32400  # above this there are variation selectors, tags and private characters only
-_BLOCK = 1 << 20  # characters counted at once, so that memory stays small in a huge document
+_BLOCK = 1 << 20  # characters at once, so that memory stays small in a huge document
 
 SENTENCE_ENDS = ".!?…。！？｡؟۔।॥።။។៕"
 CLOSING = "\"'”’»)]」』】）》"  # may stand behind them
@@ -52,6 +53,20 @@ def code_points(text: str) -> NDArray[Any]:
 def kinds(codes: NDArray[Any]) -> NDArray[np.uint8]:
     """The `Kind` of each code point, (n_characters,) uint8."""
     found: NDArray[np.uint8] = _table()[codes]
+    return found
+
+
+def blocks(text: str) -> Iterator[NDArray[Any]]:
+    """The code points of a text, in blocks."""
+    return (code_points(text[start : start + _BLOCK]) for start in range(0, len(text), _BLOCK))
+
+
+def kinds_of(text: str) -> NDArray[np.uint8]:
+    """The `Kind` of each character of a text, (n_characters,)."""
+    found, start = np.empty(len(text), np.uint8), 0
+    for codes in blocks(text):
+        found[start : start + len(codes)] = kinds(codes)
+        start += len(codes)
     return found
 
 

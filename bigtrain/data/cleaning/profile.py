@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bigtrain.data.cleaning.characters import Kind, code_points, count_kinds, kinds
+from bigtrain.data.cleaning.characters import Kind, code_points, count_kinds, kinds_of
 
 _BASE = 0x9E3779B97F4A7C15  # odd: multiplying by it modulo 2^64 loses nothing
-_WORDS_AT_ONCE = 1 << 17
+_LONG = 1 << 20  # characters of a text that is taken in pieces
+_WORDS_AT_ONCE = 1 << 17  # so that memory stays small in a huge document
 
 
 class Script(Enum):
@@ -113,29 +114,35 @@ class Profile:
     @functools.cached_property
     def lowered(self) -> str:
         """The text in small letters."""
-        return self.text.lower()
+        if len(self.text) < _LONG:
+            return self.text.lower()
+        return "".join(line.lower() for line in self.text.splitlines(keepends=True))  # it takes 12 bytes a character
 
     @functools.cached_property
     def tokens(self) -> Tokens:
         """Words, or the written characters of a script without spaces."""
-        written = self._codes[self._kinds != Kind.space]
         if self.script is not Script.spaced:
-            return Tokens(written.astype(np.uint64), np.ones(len(written), np.int64))
+            written = self._written(0, len(self.text)).astype(np.uint64)
+            return Tokens(written, np.ones(len(written), np.int64))
         starts, ends = self._edges
-        lengths = ends - starts
-        return Tokens(_hash_words(written, lengths), lengths)
+        lengths, hashes = ends - starts, np.empty(len(starts), np.uint64)
+        for first in range(0, len(starts), _WORDS_AT_ONCE):
+            part = slice(first, min(first + _WORDS_AT_ONCE, len(starts)))
+            hashes[part] = _hash_words(self._written(starts[first], ends[part.stop - 1]), lengths[part])
+        return Tokens(hashes, lengths)
 
     def scaled(self, n_words: float) -> int:
         """So many words, as a number of tokens."""
         return max(1, round(n_words * (self.script.value or 1)))
 
-    @functools.cached_property
-    def _codes(self) -> NDArray[Any]:
-        return code_points(self.text)
+    def _written(self, start: int, stop: int) -> NDArray[Any]:
+        """The code points between two places that are not white space."""
+        codes: NDArray[Any] = code_points(self.text[start:stop])[self._kinds[start:stop] != Kind.space]
+        return codes
 
     @functools.cached_property
     def _kinds(self) -> NDArray[np.uint8]:
-        return kinds(self._codes)
+        return kinds_of(self.text)
 
     @functools.cached_property
     def _counts(self) -> list[int]:
@@ -156,19 +163,10 @@ def hash_words(words: Sequence[str]) -> NDArray[np.uint64]:
 
 
 def _hash_words(written: NDArray[Any], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Polynomials of each word's code points, modulo 2^64.
-
-    written: the characters of all words. They are hashed in parts, so that memory stays small in a huge document.
-    """
-    powers, hashes = _powers(), np.zeros(len(lengths), np.uint64)
-    ends = lengths.cumsum()
-    for first in range(0, len(lengths), _WORDS_AT_ONCE):
-        part = lengths[first : first + _WORDS_AT_ONCE]
-        start, end = int(ends[first] - lengths[first]), int(ends[first + len(part) - 1])
-        firsts = ends[first : first + len(part)] - part - start
-        offsets = np.arange(end - start) - firsts.repeat(part)
-        terms = written[start:end] * powers[offsets & (len(powers) - 1)]
-        np.add.reduceat(terms, firsts, out=hashes[first : first + len(part)])
+    """Polynomials of each word's code points, modulo 2^64; written: the characters of all words."""
+    powers, firsts = _powers(), lengths.cumsum() - lengths
+    offsets = np.arange(len(written)) - firsts.repeat(lengths)
+    hashes: NDArray[np.uint64] = np.add.reduceat(written * powers[offsets & (len(powers) - 1)], firsts)
     return hashes
 
 

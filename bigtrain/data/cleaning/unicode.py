@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bigtrain.data.cleaning.characters import code_points
+from bigtrain.data.cleaning.characters import blocks
 from bigtrain.data.cleaning.mojibake import Repairer
 from bigtrain.data.cleaning.schema import Repair, UnicodeConfig, WhiteSpace
 
@@ -45,9 +47,13 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 
 def odd_characters(text: str) -> frozenset[int]:
     """The code points of a text that are not printable ASCII."""
-    codes = code_points(text)
+    return frozenset[int]().union(*map(_odd, blocks(text)))
+
+
+def _odd(codes: NDArray[Any]) -> list[int]:
     odd = codes[(codes < 0x20) | (codes > 0x7E)]
-    return frozenset((odd if len(odd) < 1000 else np.unique(odd)).tolist())
+    found: list[int] = (odd if len(odd) < 1000 else np.unique(odd)).tolist()
+    return found
 
 
 def steps(config: UnicodeConfig) -> list[tuple[str, Step]]:

@@ -1,9 +1,11 @@
 """The cleaner as a whole: presets, order, what it reports."""
 
 import builtins
+import dataclasses
 import json
 import pickle
 import sys
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ from typing import Any
 import pytest
 from cleaning_presets import FOLDER, NAMES, preset
 
+from bigtrain.data.cleaning import characters, profile, unicode
 from bigtrain.data.cleaning.cleaner import Cleaner, provenance
+from bigtrain.data.cleaning.profile import Profile
 from bigtrain.data.cleaning.schema import (
     C4Config,
     CleanConfig,
@@ -230,3 +234,26 @@ def test_missing_package_is_named_with_its_extra(
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(UserError, match=r"pip install 'bigtrain\[data\]'"):
         Cleaner(config)
+
+
+def test_a_huge_document_is_seen_in_blocks_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "Ein Wörterbuch, ΟΔΟΣ\nund 12 中文 Wörter\x07\n" * 30
+    whole = Profile(text)
+    expected = (whole.lowered, whole.n_words, whole.tokens.hashes.tolist(), unicode.odd_characters(text))
+    monkeypatch.setattr(characters, "_BLOCK", 7)
+    monkeypatch.setattr(profile, "_LONG", 7)
+    monkeypatch.setattr(profile, "_WORDS_AT_ONCE", 3)
+    pieces = Profile(text)
+    assert expected == (pieces.lowered, pieces.n_words, pieces.tokens.hashes.tolist(), unicode.odd_characters(text))
+
+
+def test_memory_of_a_long_document() -> None:
+    """Of clean=web, for each character; str.lower alone takes 12 bytes."""
+    text = "".join(f"Die Wörter der Zeile {n} stehen hier, damit sie jemand zählt.\n" for n in range(30_000))
+    clean = Cleaner(dataclasses.replace(preset("web"), gopher=GopherConfig(min_mean_word_length=2, min_stop_words=2)))
+    clean(text[:1000])
+    tracemalloc.start()
+    assert clean(text).dropped is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 24 * len(text)
