@@ -16,6 +16,7 @@ from bigtrain.commands.tasks.base import (
     rows_of_a_part,
     settled,
 )
+from bigtrain.commands.unread import refuse_unread_of_training
 from bigtrain.config import Loaded
 from bigtrain.data.loader import Loader
 from bigtrain.data.pipeline import kept_nowhere
@@ -38,6 +39,7 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
     built, for lack of memory or disk, is in the list `refused`.
     """
     loaded = as_continued(loaded)
+    refuse_unread_of_training(loaded)
     config = loaded.config
     checkpoints = Path(config.run.dir or "runs/new") / "checkpoints"
     with kept_nowhere():

@@ -25,6 +25,7 @@ from bigtrain.commands.tasks.sft import sft_measurement
 from bigtrain.commands.tasks.span import span_measurement
 from bigtrain.commands.tasks.tag import tag_measurement
 from bigtrain.commands.tasks.text import text_measurement
+from bigtrain.commands.unread import refuse_unread_of_device
 from bigtrain.config import Loaded, to_yaml
 from bigtrain.data.pipeline import kept_nowhere
 from bigtrain.data.tasks.forms_schema import MeasuredFormsConfig
@@ -87,6 +88,7 @@ def _run(loaded: Loaded, *, dry_run: bool) -> dict[str, Any]:
     if config.data.sets:
         name = next(iter(config.data.sets))
         raise UserError(f"data.sets.{name} with evaluate", "one set is measured at a time", "give data.path=DIR")
+    refuse_unread_of_device(loaded)
     placement = Placement.start(config.device)
     source, tokenizer = read_folder(resolve(Path(config.checkpoint)))
     loaded = as_in_run(loaded, source)

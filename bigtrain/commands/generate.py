@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from bigtrain.commands.conversation import converse, opening, printable
 from bigtrain.commands.tasks.masked import require_masked_head
+from bigtrain.commands.unread import refuse_unread_of_device
 from bigtrain.commands.writing import Prompt, Writer, product_type, result_fields
 from bigtrain.config import Loaded
 from bigtrain.errors import Stopped, UserError
@@ -52,6 +53,7 @@ def run(loaded: Loaded, *, dry_run: bool = False, live: bool = False) -> dict[st
         raise UserError(
             "device.compile=true", "text is written token by token, uncompiled", "leave it out: it serves training"
         )
+    refuse_unread_of_device(loaded)
     placement = Placement.start(config.device)
     if placement.world_size > 1 and config.prompts is None:
         raise UserError("several processes and one prompt", "there is nothing to share out", "leave --nproc out")

@@ -25,7 +25,8 @@ from bigtrain.commands.tasks.base import (
     rows_of_a_part,
     settled,
 )
-from bigtrain.errors import BigtrainError, LostProcess, Stopped, UserError
+from bigtrain.commands.unread import refuse_unread_of_training
+from bigtrain.errors import BigtrainError, DiskFull, LostProcess, Stopped, UserError
 from bigtrain.identity import check_identity, identity
 from bigtrain.log import log, to_file
 
@@ -59,7 +60,7 @@ def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any
                 record = Record(folder, loaded.verb)
                 stack.enter_context(record.kept())
                 loaded = continued(folder.path, loaded)
-                loaded.config  # noqa: B018  # raises for what neither the folder nor the command names
+                refuse_unread_of_training(loaded)  # and for what neither the folder nor the command names
             except (BigtrainError, Stopped) as error:
                 if "WORLD_SIZE" not in os.environ:
                     raise

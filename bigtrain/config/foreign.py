@@ -87,7 +87,7 @@ FOREIGN: dict[str, str] = {
     "dtype": _PRECISION,
     "torch_dtype": _PRECISION,
     "mixed_precision": _PRECISION,
-    "tf32": "device.fp32_matmul=fast",
+    "tf32": "device.precision=fp32 device.fp32_matmul=fast",
     "torch_compile": "device.compile=true",
     "device_map": "device=auto, device=cpu or device=cuda",
     "no_cuda": "device=cpu",
@@ -157,6 +157,7 @@ FOREIGN: dict[str, str] = {
 
 # The same names where a verb has something of its own for them.
 _CHECKPOINT = "checkpoint=PATH: a run, a checkpoint or a Hugging Face folder"
+_MEASURED = "data.files=[FILE,...]: what is measured, with the fields that the run named"
 FOREIGN_OF: dict[str, dict[str, str]] = {
     "evaluate": {
         "batch_size": "evals.batch_rows=ROWS",
@@ -166,6 +167,8 @@ FOREIGN_OF: dict[str, dict[str, str]] = {
         "model": _CHECKPOINT,
         "init_from": _CHECKPOINT,
         "val_split": "data.split=validation",
+        "data.train": _MEASURED,
+        "data.validation": _MEASURED,
     },
     "generate": {"model": _CHECKPOINT, "init_from": _CHECKPOINT, "max_length": "max_new_tokens=TOKENS"},
     "prepare": {"num_workers": "executor.workers=N"},

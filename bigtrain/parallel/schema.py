@@ -41,7 +41,8 @@ class DeviceConfig:
         False, "compile the blocks and the loss with torch.compile: slower to start, faster per step"
     )
     fp32_matmul: Fp32Matmul = option(
-        Fp32Matmul.exact, "fast: oneDNN's bf16 route on CPU, TF32 on CUDA; part of the run's identity"
+        Fp32Matmul.exact,
+        "with precision=fp32; fast: oneDNN's bf16 route on CPU, TF32 on CUDA; part of the run's identity",
     )
 
 

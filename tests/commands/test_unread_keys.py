@@ -89,3 +89,26 @@ def refused(verb: str, words: list[str], word: str) -> None:
         run_verb(verb, [*words, word])
     assert f"{key}=" in caught.value.given
     assert "with" in caught.value.given
+
+
+OF_ALL = [
+    ["parallel.shards=8"],
+    ["search.seed=3"],
+    ["train.sample_tokens=9"],
+    ["train.patience_evals=3", "train.eval_every_steps=null"],
+    ["device.fp32_matmul=fast"],
+    ["model.rope_theta=500", "model.architecture=gpt2"],
+]
+
+
+@pytest.mark.parametrize("words", OF_ALL)
+def test_of_every_run(words: list[str], prepared_set: Path, tmp_path: Path) -> None:
+    common = [*TINY, f"data.path={prepared_set}", "train.max_steps=1", "device.precision=bf16"]
+    refused("pretrain", [*common, f"run.dir={tmp_path / 'run'}", *words[1:]], words[0])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_text_is_measured_once(home: Path) -> None:
+    words = [f"checkpoint={home / 'decoder'}", f"data.sources.a.files={home / 'a.txt'}", "device=cpu"]
+    refused("evaluate", words, "data.sources.a.weight=3")
+    refused("evaluate", [*words, "device.precision=bf16"], "device.fp32_matmul=fast")

@@ -181,7 +181,8 @@ def measured_split(loaded: Loaded, tokenizer: Tokenizer, placement: Placement) -
     refuse_raw_settings(loaded)
     if data.files or data.sources:
         keys = [f"data.{name}" for name in ("split", "validation_fraction", "test_fraction", "split_by", "group_field")]
-        refuse_unread(loaded, keys, "raw text", "all of it is measured")
+        keys += [f"data.sources.{name}.weight" for name in data.sources]
+        refuse_unread(loaded, keys, "raw text", "all of it is measured, once")
         data = dataclasses.replace(data, validation_fraction=0.0, test_fraction=0.0, split_by=SplitBy.document)
         part = "train"
     found = placement.lead_first(lambda: prepared(data, AutoTokenizerConfig(), tokenizer))
