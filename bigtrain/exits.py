@@ -129,8 +129,9 @@ def _bug(error: Exception) -> int:
     """One line for people; the traceback is for the log file."""
     if "1" in (os.environ.get("BIGTRAIN_DEBUG"), os.environ.get("HYDRA_FULL_ERROR")):
         traceback.print_exception(error)
-    files = [handler.baseFilename for handler in logs.files()]
-    where = f"traceback in {files[0]}" if files else "BIGTRAIN_DEBUG=1 shows the traceback"
+    notes = [f"{logs.NOTE}{handler.baseFilename}" for handler in logs.files()]
+    notes += [note for note in getattr(error, "__notes__", ()) if note.startswith(logs.NOTE)]
+    where = notes[0] if notes else "BIGTRAIN_DEBUG=1 shows the traceback"
     first = (str(error).splitlines() or [""])[0]
     _say(f"error: {type(error).__name__}: {first} ({where})", error)
     return 1

@@ -8,6 +8,8 @@ from pathlib import Path
 
 log = logging.getLogger("bigtrain")
 
+NOTE = "traceback in "  # on an error whose traceback is in a file that is closed by now
+
 _FORMAT = logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%Y-%m-%dT%H:%M:%S")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from bigtrain import log
 from bigtrain.environment import describe, redact
-from bigtrain.errors import RunBusy, UserError
+from bigtrain.errors import DiskFull, RunBusy, UserError
 from bigtrain.storage import JsonLines, disk_full_is_an_error, write_json, write_text
 
 LOCK_PATIENCE_SECONDS = 0.3  # `read_status` holds the lock for an instant; nobody else holds it that briefly
@@ -128,7 +128,13 @@ class RunFolder:
             "host": socket.gethostname(),
             "time": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
-        write_json(self.path / "status.json", {key: value for key, value in record.items() if value is not None})
+        file, kept = self.path / "status.json", {key: value for key, value in record.items() if value is not None}
+        try:
+            write_json(file, kept)
+        except DiskFull:  # a file that is there has its place on the disk
+            with open(file, "r+", encoding="utf-8") as there:
+                there.write(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+                there.truncate()
 
     def result(self, result: dict[str, Any]) -> None:
         """Write result.json; a number that is not finite becomes null."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bigtrain import config as configs
 from bigtrain import stops, storage
 from bigtrain.errors import BigtrainError, DiskFull, Diverged, Stopped, UserError
-from bigtrain.log import log
+from bigtrain.log import NOTE, log
 from bigtrain.models.adapter_schema import LoraConfig
 from bigtrain.runs import RunFolder, read_config, read_status
 from bigtrain.training.schema import ResumeMode
@@ -71,23 +71,25 @@ class Record:
         try:
             yield
         except BaseException as raised:
-            error = stops.outcome(raised)
-            if not self.began and isinstance(error, UserError | DiskFull):
+            if not self.began and isinstance(stops.outcome(raised), UserError | DiskFull):
                 self.folder.abandon()
             else:
-                state = (
-                    "preempted"
-                    if isinstance(error, Stopped)
-                    else "diverged"
-                    if isinstance(error, Diverged)
-                    else "failed"
-                )
-                code = error.exit_code if isinstance(error, BigtrainError | Stopped) else 1
-                if code == 1:
+                ended = ending(raised)
+                if ended["exit_code"] == 1:
                     log.debug("traceback", exc_info=True)  # into log.txt
+                    raised.add_note(f"{NOTE}{self.folder.path / 'log.txt'}")
                 with contextlib.suppress(OSError, DiskFull):  # the first error is the one to report
-                    self.write(state, exit_code=code, error=(str(error) or repr(error)).splitlines()[0])
+                    self.write(**ended)
             raise
+
+
+def ending(raised: BaseException) -> dict[str, Any]:
+    """What status.json says of a run that ended with this: state, exit_code and error."""
+    error = stops.outcome(raised)
+    code = error.exit_code if isinstance(error, BigtrainError | Stopped) else 1
+    state = {Stopped.exit_code: "preempted", Diverged.exit_code: "diverged"}.get(code, "failed")
+    text = f"{type(error).__name__}: {error}" if code == 1 else str(error)
+    return {"state": state, "exit_code": code, "error": text.splitlines()[0]}
 
 
 @dataclass

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigtrain import config as configs
-from bigtrain.commands.record import MERGED, SHOWN, TABLES, Record, Saver, continued, is_complete, merges, take_folder
+from bigtrain.commands import results
+from bigtrain.commands.record import Record, Saver, continued, ending, is_complete, merges, take_folder
 from bigtrain.commands.shown import show
 from bigtrain.commands.tasks.base import (
     Build,
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
     from bigtrain.training.plan import Plan, State
 
 __all__ = ["run", "show"]
-
-# What is measured of text in training as well: result.json calls it `val_...`; other metrics keep their names.
-_OF_TEXT = ("loss", "perplexity", "bits_per_byte", "token_accuracy", "masked_accuracy")
 
 
 def run(loaded: configs.Loaded, build: Build, *, dry_run: bool) -> dict[str, Any]:
@@ -200,8 +198,6 @@ def _with_weights(task: Task, source: Path | None, placement: Placement, seed: i
     return materialise_from(source, task.model, placement.device, seed, tokenizer=task.tokenizer, new_head=new_head)
 
 
-def _finish(loop: Loop, save: Saver, loaded: configs.Loaded, path: Path, record: Record | None) -> dict[str, Any]:
-    """Run the loop; however it ends, write the report, and at the end of the run the result."""
 def _optimizer(model: Model, config: Any, start: Checkpoint | None) -> OptimizerSet:
     """The config's optimizer, in the state of the checkpoint where that one is of its kind."""
     from bigtrain.training.optimizers import layer_ratios
@@ -218,24 +214,30 @@ def _optimizer(model: Model, config: Any, start: Checkpoint | None) -> Optimizer
 
     from bigtrain.models.base import n_parameters, n_trained
     from bigtrain.parallel.memory import out_of_memory_is_an_error
+def _finish(loop: Loop, save: Saver, loaded: configs.Loaded, path: Path, record: Record | None) -> dict[str, Any]:
+    """Run the loop; however it ends, write the report, and at the end of the run the result."""
 
     result: dict[str, Any] = {}
     try:
         with loop.progress, out_of_memory_is_an_error(loop.state.micro_batch_rows):
+    ended: dict[str, Any] = {"state": "done", "exit_code": 0}
             state = loop.run()
             if record and merges(loaded.config):
                 save.write_merged()
         parameters = {"parameters": n_parameters(loop.model), "trained_parameters": n_trained(loop.model)}
-        result = _result(state, parameters, loop.loader.epochs(state.step), path)
+        result = results.final(state, parameters, loop.loader.epochs(state.step), path)
+    except BaseException as error:
+        ended = ending(error)
+        raise
     finally:
         if record:
             record.step = loop.state.step
             if result:
                 record.folder.result(result)
-            with contextlib.suppress(OSError, ValueError):  # a report must not hide how the run ended
-                _report(path, loaded, result)
+            with contextlib.suppress(OSError, ValueError, DiskFull):  # a report must not hide how the run ended
+                results.write(path, loaded, result, ended)
     if record:
-        record.write("done", exit_code=0)
+        record.write(**ended)
     return result
 
 
@@ -268,62 +270,3 @@ def _samples(model: Model, task: Task, config: Any, placement: Placement) -> lis
     model.train()
     pairs = zip(config.train.sample_prompts, completions, strict=True)
     return [{"prompt": prompt, "text": completion.text} for prompt, completion in pairs]
-
-
-def _result(state: State, parameters: dict[str, int], epochs: dict[str, float], path: Path) -> dict[str, Any]:
-    from bigtrain.training import checkpoint as checkpoints
-
-    def named(metrics: dict[str, float], prefix: str) -> dict[str, float]:
-        return {prefix + (f"val_{name}" if name.endswith(_OF_TEXT) else name): value for name, value in metrics.items()}
-
-    best = checkpoints.pointed(path / "checkpoints", "best")
-    latest = checkpoints.pointed(path / "checkpoints", "latest")
-    return {
-        **named(state.last_metrics, ""),
-        **named(state.best_metrics, "best_"),
-        **({f"best_{name}": table for name, table in _read(best / TABLES).items()} if best else {}),
-        "step": state.step,
-        "tokens": state.tokens,
-        **epochs,
-        **parameters,
-        "seconds": round(state.seconds, 2),
-        "tokens_per_second": round(state.tokens / max(state.seconds, 1e-9), 1),
-        "stopped_by": state.stopped_by,
-        "run": str(path),
-        "checkpoint": str(latest / "model") if latest else None,
-        "best_checkpoint": str(best / "model") if best else None,
-        **({"merged": str(path / MERGED)} if (path / MERGED).is_dir() else {}),
-    }
-
-
-def _read(tables: Path) -> dict[str, Any]:
-    return dict(json.loads(tables.read_text(encoding="utf-8"))) if tables.is_file() else {}
-
-
-def _report(path: Path, loaded: configs.Loaded, result: dict[str, Any]) -> None:
-    from bigtrain.evaluation.report import write_report
-    from bigtrain.storage import JsonLines
-
-    write_report(
-        path / "report.html",
-        title=loaded.config.run.name or path.name,
-        config_yaml=configs.to_yaml(loaded),
-        environment=json.loads((path / "environment.json").read_text(encoding="utf-8")),
-        metrics=JsonLines(path / "metrics.jsonl").read(),
-        samples=JsonLines(path / "samples.jsonl").read(),
-        result=result,
-        sections=_shown(path / "checkpoints"),
-    )
-
-
-def _shown(checkpoints: Path) -> list[str]:
-    """Sections of the report: what the best checkpoint said of the validation rows."""
-    from bigtrain.evaluation.page import section
-    from bigtrain.training.checkpoint import pointed
-
-    best = pointed(checkpoints, "best")
-    if best is None or not (best / SHOWN).is_file():
-        return []
-    step = int(best.name.removeprefix("step-"))
-    told = f"<p>What follows is of the validation rows, as the best checkpoint (step {step:,}) sees them.</p>"
-    return [section("Validation", told), (best / SHOWN).read_text(encoding="utf-8")]

@@ -62,16 +62,19 @@ def write_report(
     metrics: Sequence[Mapping[str, Any]],
     samples: Sequence[Mapping[str, Any]],
     result: Mapping[str, Any],
+    ended: str = "",
     sections: Sequence[str] = (),
 ) -> None:
     """Write the report, atomically. Below 2 MB whatever the run's length: curves, samples and tables are thinned.
 
     metrics: the lines of metrics.jsonl, in order. samples: those of samples.jsonl, each with a `step` and texts by
-    name. sections: HTML of `task_report`, which stands after the curves. Any of them may be empty.
+    name. ended: how, if not well. sections: HTML of `task_report`, which stands after the curves. Any of them may be
+    empty.
     """
     body = [
         f"<h1>{text(title)}</h1>",
         f'<p class="subtitle">{text(_subtitle(environment, result))}</p>',
+        f"<p><b>{text(ended)}</b></p>" if ended else "",
         _headlines(result),
         section("Curves", _curves(metrics)),
         *sections,

@@ -68,6 +68,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_is_not_saved(prepared_set, t
     with pytest.raises(Diverged, match=f"step {step}:"):
         pretrain(prepared_set, run)
     assert json.loads((run / "status.json").read_text())["state"] == "diverged"
+    report = (run / "report.html").read_text()
+    assert f"diverged: the loss or its gradient is not finite in step {step}:" in report
+    assert "validation loss" in report  # the last one
     for file in run.rglob("*.safetensors"):
         assert all(tensor.isfinite().all() for tensor in load_file(file).values() if tensor.is_floating_point())
     assert len(list(run.glob("checkpoints/step-*"))) == (step > 4)
@@ -178,3 +181,54 @@ def test_more_accuracy_is_better_less_loss_is_better(prepared_set, tmp_path):
         result = pretrain(prepared_set, run, f"train.metric={metric}", "train.max_steps=16", "optimizer.lr=0.03")
         validation = [line for line in metrics(run) if line["split"] == "validation" and line["step"]]
         assert result[f"best_val_{metric}"] == best(line[metric] for line in validation)
+
+
+def test_a_bug_names_the_log_that_has_its_traceback(prepared_set, tmp_path, monkeypatch, capsys):
+    from bigtrain.exits import guarded
+    from bigtrain.training.loop import Loop
+
+    def broken(self):
+        return {}["exp_avg"]
+
+    monkeypatch.setattr(Loop, "_step", broken)
+    run = tmp_path / "run"
+    assert guarded(lambda: pretrain(prepared_set, run) and None) == 1
+    assert f"error: KeyError: 'exp_avg' (traceback in {run / 'log.txt'})" in capsys.readouterr().err
+    assert "in broken" in (run / "log.txt").read_text()
+    assert json.loads((run / "status.json").read_text())["error"] == "KeyError: 'exp_avg'"
+
+
+@pytest.mark.parametrize("asked", ["save", "stop"])
+def test_a_full_disk_does_not_hide_how_a_run_ended(prepared_set, tmp_path, monkeypatch, asked):
+    """The report and status.json need room as well: the first error is the one to tell."""
+    import os
+    import signal
+
+    from bigtrain import runs, storage
+    from bigtrain.errors import DiskFull, Stopped
+    from bigtrain.training.loop import Loop
+
+    def full(path, *_):
+        raise DiskFull(f"no space for {path.name}")
+
+    step = Loop._step
+
+    def last_step(self):
+        done = step(self)
+        if self.state.step == 2:
+            if asked == "stop":
+                os.kill(os.getpid(), signal.SIGTERM)
+                monkeypatch.setattr(Loop, "_save", lambda *_: None)
+            monkeypatch.setattr(storage, "write_bytes", full)
+            monkeypatch.setattr(runs, "write_json", full)
+        return done
+
+    monkeypatch.setattr(Loop, "_step", last_step)
+    run = tmp_path / "run"
+    with pytest.raises(DiskFull if asked == "save" else Stopped) as caught:
+        pretrain(prepared_set, run)
+    status = json.loads((run / "status.json").read_text())
+    ends = {"save": ("failed", 6), "stop": ("preempted", 75)}
+    assert (status["state"], status["exit_code"], status["step"]) == (*ends[asked], 2 if asked == "stop" else 4)
+    assert status["error"] == str(caught.value)
+    assert "report" not in status["error"]
