@@ -212,15 +212,15 @@ def _optimizer(model: Model, config: Any, start: Checkpoint | None) -> Optimizer
     return optimizer
 
 
-    from bigtrain.models.base import n_parameters, n_trained
-    from bigtrain.parallel.memory import out_of_memory_is_an_error
 def _finish(loop: Loop, save: Saver, loaded: configs.Loaded, path: Path, record: Record | None) -> dict[str, Any]:
     """Run the loop; however it ends, write the report, and at the end of the run the result."""
+    from bigtrain.models.base import n_parameters, n_trained
+    from bigtrain.parallel.memory import out_of_memory_is_an_error
 
     result: dict[str, Any] = {}
+    ended: dict[str, Any] = {"state": "done", "exit_code": 0}
     try:
         with loop.progress, out_of_memory_is_an_error(loop.state.micro_batch_rows):
-    ended: dict[str, Any] = {"state": "done", "exit_code": 0}
             state = loop.run()
             if record and merges(loaded.config):
                 save.write_merged()
