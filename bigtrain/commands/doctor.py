@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +23,20 @@ from bigtrain.units import gib
 if TYPE_CHECKING:
     import torch
 
-PACKAGES = ("torch", "numpy", "hydra-core", "omegaconf", "typer", "rich", "tokenizers", "tiktoken", "safetensors")
-EXTRAS = {"hf": ("transformers", "opens bigtrain's checkpoints in Hugging Face's own classes")}
+# What each extra gives; a test holds that none is left out. Those of developers are not looked for.
+EXTRAS = {
+    "hf": "opens bigtrain's checkpoints in Hugging Face's own classes",
+    "data": "reads html, parquet, zst and any encoding, and identifies languages",
+    "dask": "executor=dask: prepare on a cluster",
+    "chinese": "cuts Chinese into words",
+    "sentencepiece": "tokenizer=file with a SentencePiece model",
+    "metrics": "evals=answers: BLEU and chrF",
+    "search": "search.trials=: hyper-parameter search",
+    "tensorboard": "track=tensorboard",
+    "wandb": "track=wandb",
+    "mlflow": "track=mlflow",
+}
+OF_DEVELOPERS = ("bench", "minilm", "dev")
 LITTLE_DISK = 2 * 2**30
 SECONDS_OF_A_MEASUREMENT = 0.3
 
@@ -35,6 +49,7 @@ def run() -> dict[str, Any]:
     devices = [torch.device("cpu")] + [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
     return {
         "versions": _versions(missing),
+        "extras": _extras(missing),
         "cpu": _cpu(missing),
         "cuda": _cuda(missing),
         "matmul": {str(device): _matmul(device) for device in devices},
@@ -48,6 +63,7 @@ def run() -> dict[str, Any]:
 def show(result: dict[str, Any]) -> None:
     """Print a result for people."""
     _section("versions", {name: version or "not installed" for name, version in result["versions"].items()})
+    _section("extras", {name: _in_words(extra) for name, extra in result["extras"].items()})
     cpu = result["cpu"]
     lines = {
         "cpu": f"{cpu['model']}, {cpu['usable_cpus']} of {cpu['cpus']} logical CPUs, {cpu['threads']} threads",
@@ -82,13 +98,42 @@ def _writable(disk: dict[str, Any]) -> str:
 
 
 def _versions(missing: list[str]) -> dict[str, str | None]:
-    found = {package: environment.version(package) for package in PACKAGES}
+    found = {package: environment.version(package) for package in _required().get("", [])}
     missing += [f"{name}: pip install {name}" for name, version in found.items() if version is None]
-    for extra, (package, use) in EXTRAS.items():
-        found[package] = environment.version(package)
-        if found[package] is None:
-            missing.append(f"{package} (optional, {use}): pip install 'bigtrain[{extra}]'")
+    if not found:
+        missing.append("bigtrain's own metadata: install it (pip install .), rather than run it from its folder")
     return {"bigtrain": bigtrain.__version__, "python": platform.python_version(), **found}
+
+
+def _extras(missing: list[str]) -> dict[str, dict[str, Any]]:
+    """What each extra gives, and the versions of its packages."""
+    found = {}
+    for extra, packages in _required().items():
+        if extra not in EXTRAS:
+            continue
+        versions = {package: environment.version(package) for package in packages}
+        found[extra] = {"gives": EXTRAS[extra], "packages": versions}
+        if absent := [package for package, version in versions.items() if version is None]:
+            missing.append(f"{', '.join(absent)} (optional, {EXTRAS[extra]}): pip install 'bigtrain[{extra}]'")
+    return found
+
+
+def _required() -> dict[str, list[str]]:
+    """Names of the packages that bigtrain asks for, under "", and those of each extra."""
+    try:
+        lines = metadata.requires("bigtrain") or []
+    except metadata.PackageNotFoundError:
+        lines = []
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        extra = re.search(r"extra\s*==\s*[\"']([^\"']+)", line)
+        found.setdefault(extra[1] if extra else "", []).append(re.split(r"[^\w.-]", line, maxsplit=1)[0])
+    return found
+
+
+def _in_words(extra: dict[str, Any]) -> str:
+    names = [f"{name} {version or 'missing'}" for name, version in extra["packages"].items()]
+    return f"{extra['gives']} ({', '.join(names)})"
 
 
 def _cpu(missing: list[str]) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """`bigtrain doctor`: what it measures is true, and what is missing is named with its remedy."""
 
 import json
+import tomllib
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,12 +33,25 @@ def test_a_whole_run(capsys):
         assert words in shown
 
 
-def test_a_missing_extra_names_its_command(monkeypatch):
-    version = environment.version
-    monkeypatch.setattr(environment, "version", lambda name: None if name == "transformers" else version(name))
+def test_a_missing_extra_names_its_command(monkeypatch, capsys):
+    lines = ["torch>=2", 'transformers<6,>=5; extra == "hf"', "lxml>=5; extra == 'data'", 'pytest; extra == "dev"']
+    monkeypatch.setattr(doctor.metadata, "requires", lambda name: lines)
+    monkeypatch.setattr(environment, "version", lambda name: None if name in ("transformers", "lxml") else "1.0")
     missing = []
-    assert doctor._versions(missing)["transformers"] is None
-    assert missing == [f"transformers (optional, {doctor.EXTRAS['hf'][1]}): pip install 'bigtrain[hf]'"]
+    assert doctor._versions(missing)["torch"] == "1.0"
+    extras = doctor._extras(missing)
+    assert extras["hf"] == {"gives": doctor.EXTRAS["hf"], "packages": {"transformers": None}}
+    assert set(extras) == {"hf", "data"}
+    assert missing == [
+        f"transformers (optional, {doctor.EXTRAS['hf']}): pip install 'bigtrain[hf]'",
+        f"lxml (optional, {doctor.EXTRAS['data']}): pip install 'bigtrain[data]'",
+    ]
+    assert doctor._in_words(extras["hf"]) == f"{doctor.EXTRAS['hf']} (transformers missing)"
+
+
+def test_every_extra_is_known():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert set(project["optional-dependencies"]) == {*doctor.EXTRAS, *doctor.OF_DEVELOPERS}
 
 
 def test_a_missing_compiler_is_named(monkeypatch):
