@@ -65,6 +65,10 @@ def _fill_closed_streams() -> None:
 def _attempt(run: Callable[[], int | None]) -> int:
     try:
         with stops.handled(_stop):
+            if world_size() > 1:
+                from bigtrain.parallel.launch import follow_launcher
+
+                follow_launcher()
             return run() or 0
     except Stopped as error:
         _say(str(error))

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from bigtrain.errors import LostProcess
 from bigtrain.log import log
 
 EXIT_CODE_FILE = "BIGTRAIN_EXIT_CODE_FILE"
+LAUNCHER = "BIGTRAIN_LAUNCHER"
 _GRACE_SECONDS = 30.0
 
 
@@ -29,6 +32,20 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def follow_launcher() -> None:
+    """In a process that `launch` has started: a SIGTERM once the launcher is gone, which could no longer send one."""
+    launcher = int(os.environ.pop(LAUNCHER, 0))  # what this process starts has another parent
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(0.5)
+        log.error("the launcher is gone: its processes stop")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if launcher:
+        threading.Thread(target=watch, name="launcher", daemon=True).start()
 
 
 def launch(nproc: int, argv: list[str]) -> int:
@@ -44,6 +61,7 @@ def launch(nproc: int, argv: list[str]) -> int:
             "WORLD_SIZE": str(nproc),
             "LOCAL_WORLD_SIZE": str(nproc),
             EXIT_CODE_FILE: str(codes),
+            LAUNCHER: str(os.getpid()),
         }
         children: list[subprocess.Popen[bytes]] = []
 

@@ -92,6 +92,21 @@ def test_a_killed_process_ends_the_run_with_code_5(prepared_set, tmp_path):
     assert "killed by signal 9" in errors
 
 
+def test_processes_whose_launcher_was_killed_save_and_stop(prepared_set, tmp_path):
+    run = tmp_path / "run"
+    words = [*RUN, "train.max_steps=100000", f"data.path={prepared_set}", f"run.dir={run}"]
+    process = subprocess.Popen(
+        command("pretrain", *words, "--nproc", "2"), env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not written(run):
+        time.sleep(0.05)
+    process.kill()
+    _, errors = process.communicate(timeout=60)  # they have the same stderr, and close it last
+    status = json.loads((run / "status.json").read_text())
+    assert status["state"] == "preempted", errors
+    assert (run / "checkpoints" / f"step-{status['step']:08d}").is_dir()
+
+
 @pytest.mark.slow  # the launcher gives the process that does not answer half a minute
 def test_a_process_that_hangs_ends_the_run_with_code_5(prepared_set, tmp_path):
     run = tmp_path / "run"
