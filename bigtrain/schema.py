@@ -60,6 +60,7 @@ from bigtrain.training.schema import (
     SGDConfig,
     TrainConfig,
 )
+from bigtrain.training.track_schema import MlflowConfig, NoTrackConfig, TensorboardConfig, WandbConfig
 
 # Nodes whose dataclass is chosen by the node's own `name:`. Adding a class here, or an entry point, adds a choice.
 CHOICES: dict[str, dict[str, type]] = {
@@ -90,6 +91,7 @@ CHOICES: dict[str, dict[str, type]] = {
         "sft": SftConfig,
         "preference": PreferenceConfig,
     },
+    "track": {"none": NoTrackConfig, "tensorboard": TensorboardConfig, "wandb": WandbConfig, "mlflow": MlflowConfig},
     "adapter": {"none": NoAdapterConfig, "lora": LoraConfig, "dora": DoraConfig},
     "optimizer": {
         "adamw": AdamWConfig,
@@ -156,6 +158,7 @@ class PretrainConfig:
     run: RunConfig = option(RunConfig, "the run folder")
     resume: ResumeConfig = option(ResumeConfig, "continuing a run")
     search: SearchConfig = option(SearchConfig, "hyper-parameters, with -m")
+    track: Any = option(NoTrackConfig, "who is told of the metrics besides the run folder")
     init_from: str | None = option(None, "weights to start from: a run, a checkpoint or a Hugging Face folder")
     seed: int = option(1337, "of the initial weights, the data order and dropout", at_least=0)
 
@@ -176,6 +179,7 @@ class FinetuneConfig:
     run: RunConfig = option(RunConfig, "the run folder")
     resume: ResumeConfig = option(ResumeConfig, "continuing a run")
     search: SearchConfig = option(SearchConfig, "hyper-parameters, with -m")
+    track: Any = option(NoTrackConfig, "who is told of the metrics besides the run folder")
     init_from: str = option(REQUIRED, "the model to start from: a run, a checkpoint or a Hugging Face folder")
     seed: int = option(1337, "of the new head, the data order and dropout", at_least=0)
 
