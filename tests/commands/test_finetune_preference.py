@@ -161,6 +161,13 @@ def test_the_reference_of_an_adapter_is_its_base(home: Path, adapter: str) -> No
     assert {name: merged[name] for name in MEASURED} == pytest.approx(best, rel=1e-4, abs=1e-6)
 
 
+def test_the_reference_reads_positions_as_the_run_does(home: Path) -> None:
+    more = ["model.rope_scaling.kind=linear", "model.rope_scaling.factor=8", "train.eval_every_steps=3"]
+    found = run_verb("finetune", words(home, 3, "scaled", *more))
+    assert metrics(home / "scaled")[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert same(measure(home, home / "scaled"), found)
+
+
 def test_a_template_with_new_tokens(home: Path) -> None:
     more = ["objective.template=chatml", "model.resize_vocab=true", "train.eval_every_steps=3"]
     found = run_verb("finetune", words(home, 3, "chatml", *more))

@@ -39,7 +39,10 @@ def reference_of(config: EvaluateConfig, source: ModelFolder, tokenizer: Tokeniz
             _REMEDY,
         )
     log.info("rewards are measured against %s, with beta %g", folder, beta)
-    shape = starting_shape(own.config, tokenizer, StartConfig(own.config.vocab_size != source.config.vocab_size))
+    if run and not config.evals.reference:
+        shape = source.config  # the run may have changed what is no tensor, for both
+    else:
+        shape = starting_shape(own.config, tokenizer, StartConfig(own.config.vocab_size != source.config.vocab_size))
     model = ReferenceModel(lambda: folder, shape, tokenizer, int(said.get("seed", 0)), config.device.compile)
     if run and not config.evals.reference:
         _check_unchanged(run, model)
