@@ -19,6 +19,7 @@ from bigtrain.data.executor_schema import DaskConfig, ExecutorConfig, LocalConfi
 from bigtrain.data.pipeline.display import Display, Stage
 from bigtrain.data.pipeline.documents import DocumentsDone, DocumentsJob, excerpt, make_documents
 from bigtrain.data.pipeline.facts import Facts, load
+from bigtrain.data.pipeline.nothing import nothing_learned, nothing_left, nothing_to_train_on
 from bigtrain.data.pipeline.plan import Plan
 from bigtrain.data.pipeline.results import is_whole, result
 from bigtrain.data.pipeline.samples import tokenizer_figures
@@ -27,7 +28,7 @@ from bigtrain.data.pipeline.steps import Steps
 from bigtrain.data.pipeline.store import Documents
 from bigtrain.data.pipeline.tokens import Kept, Placing, TokensJob, counts_of, make_tokens, stored_tokenizer
 from bigtrain.data.pipeline.work import WorkFolder
-from bigtrain.data.reading.sources import Problems, no_text
+from bigtrain.data.reading.sources import Problems
 from bigtrain.data.schema import TokenizerConfig
 from bigtrain.data.shard_writer import ShardWriter
 from bigtrain.data.split import PARTS, TRAIN, Split
@@ -199,24 +200,16 @@ class Preparation:
             n_documents += np.bincount(split.numbers(table["group"]), minlength=len(PARTS))
             lengths.append(int(table["characters"].sum()))
         if not n_documents.any():
-            raise self._nothing_left(kept)
+            raise nothing_left(self.plan, [part.documents for part in kept])
         grouped = any(source.settings.group_field for source in self.plan.sources)
         split = split.settled(n_documents.tolist(), sum(lengths), grouped=grouped)
         starts = np.cumsum([0, *lengths]).tolist()
         weights = {source.name: source.settings.weight for source in self.plan.sources}
-        return [Placing(part, split, start, weights) for part, start in zip(kept, starts, strict=False)]
-
-    def _nothing_left(self, kept: list[Kept]) -> UserError:
-        stages = [load(part.documents).get("stages", {}) for part in kept]
-        n_read = sum(stage.get("read", {}).get("documents_out", 0) for stage in stages)
-        if not n_read:
-            return no_text(self.plan.sources)
-        reasons = sorted({reason for part in stages for stage in part.values() for reason in stage.get("reasons", {})})
-        return UserError(
-            f"none of {n_read} documents is left: {', '.join(reasons)}",
-            "a prepared set holds at least one document",
-            "choose other rules, such as clean=light, or other text",
-        )
+        placings = [Placing(part, split, start, weights) for part, start in zip(kept, starts, strict=False)]
+        every = (placed for placing in placings for placed in placing.placed())
+        if not any(placed.part == TRAIN and placed.copies for placed in every):  # found at once, where there is one
+            raise nothing_to_train_on(self.plan)
+        return placings
 
     def _tokenizer(self, placings: list[Placing]) -> Tokenizer:
         """The tokenizer, as it is stored for the workers."""
@@ -299,10 +292,8 @@ class Preparation:
             for part in tokens:
                 writer.append(part, counts_of(part))
                 stage.advance(1)
-        if not writer.counts[TRAIN]["documents"]:
-            raise _nothing_to_train_on(plan)
         if writer.counts[TRAIN].get("learned") == 0:
-            raise _nothing_learned(plan.data.loss_between)
+            raise nothing_learned(plan.data.loss_between)
         write_json(folder / STATISTICS, figures)
         writer.finish(
             plan.fingerprint,
@@ -325,20 +316,3 @@ def _of_documents(fingerprint: str, documents: list[Path]) -> str:
     for folder in documents:
         digest.update(Documents(folder).table["hash"].tobytes())
     return digest.hexdigest()
-
-
-def _nothing_to_train_on(plan: Plan) -> UserError:
-    weights = {f"data.sources.{source.name}.weight={source.settings.weight}" for source in plan.sources}
-    return UserError(
-        f"{', '.join(sorted(weights))}: no document is left for training",
-        "a weight below 1 keeps so large a share of a source, chosen by a hash",
-        "give larger weights, or more text",
-    )
-
-
-def _nothing_learned(between: list[str]) -> UserError:
-    return UserError(
-        f"data.loss_between={between}: no text for training holds {between[0]!r}",
-        "only what stands behind the first of the two is learned",
-        "name what stands before and behind what is to be learned, as it is in the texts once they are cleaned",
-    )

@@ -185,7 +185,7 @@ def test_weights_are_for_training_only(corpus: Path, tmp_path: Path) -> None:
     assert f"<b>{split['documents_out']}</b> documents" in page
     tiny = [f"data.sources.{name}.weight=0.0000001" for name in ("web", "notes")]
     with pytest.raises(UserError, match="no document is left for training"):
-        run_verb("prepare", [*words, *tiny, f"output={tmp_path / 'empty'}"])
+        run_verb("prepare", [*words, *tiny, "tokenizer=bpe", f"output={tmp_path / 'empty'}"])
     assert not (tmp_path / "empty").exists()
 
 

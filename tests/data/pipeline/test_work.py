@@ -12,11 +12,11 @@ from bigtrain.data.pipeline.work import held, remove_finished
 from bigtrain.errors import DiskFull, LostProcess, RunBusy, Stopped, UserError
 
 
-def work_until(error: BaseException, final: Path, *, results: bool = True) -> None:
+def work_until(error: BaseException, final: Path, *, results: bool = True, reading: bool = True) -> None:
     """A preparation that ends with an error, after it has left a result."""
     with held(final, wait=False) as work:
         work.begin("plan")
-        work.reading = True
+        work.reading = reading
         if results:
             with result(work.path / "documents" / "00000") as part:
                 (part / "x").write_text("x")
@@ -42,10 +42,8 @@ def test_what_is_done_stays_for_the_same_command(error: BaseException, tmp_path:
 
 
 def test_nothing_stays_of_bad_input_that_was_read_to_the_end(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="too short"), held(tmp_path / "set", wait=False) as work:
-        with result(work.path / "documents" / "00000"):
-            pass
-        raise UserError("too short to be split", "b", "c")
+    with pytest.raises(UserError):
+        work_until(UserError("too short to be split", "b", "c"), tmp_path / "set", reading=False)
     assert not list(tmp_path.iterdir())
 
 
