@@ -62,9 +62,11 @@ class Moved:
                 "model.resize_vocab=true keeps the rows of the tokens that stay, and none would",
                 "name a tokenizer of the same kind, or begin without init_from",
             )
-        for role in [role for role in new.roles if role in old.roles]:
-            here, there = new.roles[role], old.roles[role]
-            if sources[here] < 0 and there < n_before and old.backend.id_to_token(there) not in after:
+        for role in ("eos_token", *new.roles):
+            here, there = new.roles.get(role, 0), old.roles.get(role, n_before)
+            # A row has one heir: padding must not become as likely as the end.
+            taken = old.backend.id_to_token(there) in after or there in sources
+            if role in new.roles and sources[here] < 0 and there < n_before and not taken:
                 sources[here] = there
                 kept += 1
         log.info("vocabulary: %d rows before, %d now; %d keep their values", n_before, n_after, kept)

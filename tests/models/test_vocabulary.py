@@ -90,6 +90,11 @@ def test_special_tokens_keep_the_row_of_their_role(tmp_path: Path) -> None:
     table = before.embedding.weight
     after = moved(tmp_path, BPE)  # it ends documents with another text
     assert torch.equal(after.embedding.weight[BPE.eos_id], table[end])
+    padded = with_more(BPE, "<pad>")
+    padded = Tokenizer(padded.spec, {**padded.config, "pad_token": "<pad>"})
+    after = moved(tmp_path, padded)  # one row has one heir
+    assert torch.equal(after.embedding.weight[padded.eos_id], table[end])
+    assert not torch.equal(after.embedding.weight[padded.pad_id], table[end])
     grown = with_more(old, "<|im_end|>")
     ending = Tokenizer(grown.spec, {**grown.config, "eos_token": "<|im_end|>"})
     after = moved(tmp_path, ending)  # the old one is still there, and keeps its row for itself
