@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bigtrain.commands.record import as_continued
+from bigtrain.commands.record import as_continued, require_all
 from bigtrain.commands.tasks.base import (
     Build,
     check_metric,
@@ -39,6 +39,7 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
     built, for lack of memory or disk, is in the list `refused`.
     """
     loaded = as_continued(loaded)
+    require_all(loaded)
     refuse_unread_of_training(loaded)
     config = loaded.config
     checkpoints = Path(config.run.dir or "runs/new") / "checkpoints"

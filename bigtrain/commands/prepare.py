@@ -177,14 +177,16 @@ def show(result: dict[str, Any]) -> None:
 
     console = Console()
     if "dry_run" in result:
-        table = Table(title=f"dry run: {result['output']}", title_justify="left", show_header=False)
+        console.print(f"dry run: {result['output']}", highlight=False, soft_wrap=True)
+        table = Table(show_header=False)
         for name, value in result.items():
             if name not in ("dry_run", "output"):
                 table.add_row(name, _shown(value))
         console.print(table)
         return
     parts = [part for part in _PARTS if part != "test" or result["documents_test"]]
-    table = Table("", *parts, title=result["output"], title_justify="left")
+    console.print(result["output"], highlight=False, soft_wrap=True)
+    table = Table("", *parts)
     learned = ["learned"] if "learned_train" in result else []
     for what in ("documents", "bytes", "tokens", *learned):
         table.add_row(what, *(f"{result[f'{what}_{part}']:,}" for part in parts))

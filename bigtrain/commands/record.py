@@ -36,8 +36,21 @@ def take_folder(loaded: configs.Loaded) -> RunFolder:
     wanted = loaded.plain["run"]
     path = Path(wanted["dir"]) if wanted["dir"] else None
     if path is None or not (path / "config.yaml").exists():
-        loaded.config  # noqa: B018  # raises for what is missing; a used folder may know it
+        require_all(loaded)  # a used folder may know what is missing
     return RunFolder.open(path, verb=loaded.verb, name=wanted["name"])
+
+
+def require_all(loaded: configs.Loaded) -> None:
+    """Raise UserError for what is missing, and say so where `run.dir` names a run that is not there."""
+    folder = loaded.plain["run"]["dir"]
+    try:
+        loaded.config  # noqa: B018
+    except UserError as error:
+        missing = error.given.startswith("no ") or " without " in error.given
+        if not (missing and folder) or (Path(folder) / "config.yaml").exists():
+            raise
+        given = f"{error.given}, and no run in run.dir={folder} to continue"
+        raise UserError(given, error.rule, error.remedy) from None
 
 
 @dataclass

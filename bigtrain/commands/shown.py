@@ -37,7 +37,8 @@ def show(result: dict[str, Any]) -> None:
         print_table([("metric", "final", "best"), *metrics])
         print()
     taken = f"{number(result['step'])} ({result['stopped_by']}), {number(result['tokens'])} tokens"
-    trained, n_parameters = result["trained_parameters"], result["parameters"]
+    n_parameters = result["parameters"]
+    trained = result.get("trained_parameters", n_parameters)
     speed = f"{number(result['tokens_per_second'])} tokens/s"
     lines = {
         "steps": f"{taken}, {_epochs(result)}",

@@ -1,4 +1,4 @@
-"""`--dry-run` and `--print-config` of runs: they write nothing, know the run that they look at, and say what will not fit."""
+"""`--dry-run` and `--print-config` of runs, and what the terminal shows of them: nothing is written, nothing promised."""
 
 import json
 import os
@@ -115,3 +115,32 @@ def test_numbers_are_those_of_people(capsys: pytest.CaptureFixture[str]) -> None
     ]
     show({"parameters": 1234567, "steps": None, "refused": [], "examples": [{"before": "a", "after": "b"}]})
     assert capsys.readouterr().out.split() == ["parameters", "1,234,567", "examples", "before", "a", "after", "b"]
+
+
+def test_a_run_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for more in ([], ["--dry-run"]):
+        assert main(["pretrain", f"run.dir={tmp_path / 'typo'}", "train.max_steps=1", *more]) == 2
+        assert f"no data, and no run in run.dir={tmp_path / 'typo'} to continue" in capsys.readouterr().err
+    assert main(["finetune", "init_from=nope", "objective=causal", "data=stdlib", "train.max_steps=1"]) == 2
+    assert "error: init_from=nope" in capsys.readouterr().err
+
+
+def test_the_end_of_a_run_is_a_short_table(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {"val_loss": 2.5, "val_perplexity": 12.2, "val_a_loss": 2.0, "val_a_token_accuracy": 0.4, "macro_f1": 0.5}
+    best = {f"best_{name}": value / 2 for name, value in metrics.items()}
+    rest = {"step": 1000, "tokens": 2048000, "epochs": 1.234, "epochs_a": 2.0, "parameters": 34000}
+    end = {"trained_parameters": 900, "seconds": 75.0, "tokens_per_second": 27306.7, "stopped_by": "max_steps"}
+    paths = {"run": "runs/a", "checkpoint": "runs/a/x", "best_checkpoint": None, "best_per_class": {"a": {"f1": 1}}}
+    show({**metrics, **best, **rest, **end, **paths})
+    assert capsys.readouterr().out.splitlines() == [
+        "metric      final  best",
+        "val_loss    2.5    1.25",
+        "val_a_loss  2      1",
+        "macro_f1    0.5    0.25",
+        "",
+        "steps       1,000 (max_steps), 2,048,000 tokens, 1.23 epochs, 2.00 epochs of a",
+        "parameters  34,000 (900 trained)",
+        "time        1:15, 27,307 tokens/s",
+        "run         runs/a",
+        "checkpoint  runs/a/x",
+    ]

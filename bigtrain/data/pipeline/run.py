@@ -104,7 +104,8 @@ class Preparation:
         writer = self._set(tokenizer, placings[0].split, tokens, figures, final, finish)
         totals = [sum(counts[what] for counts in writer.counts.values()) for what in ("documents", "tokens")]
         seconds = time.perf_counter() - began
-        log.info("%d files, %d documents, %d tokens in %.1f s", len(self.plan.sources), *totals, seconds)
+        n_files = f"{len(self.plan.sources)} file{'s' * (len(self.plan.sources) != 1)}"
+        log.info("%s, %d documents, %d tokens in %.1f s", n_files, *totals, seconds)
 
     def _workers(self) -> contextlib.AbstractContextManager[Workers]:
         if isinstance(self.executor, DaskConfig):
