@@ -297,7 +297,8 @@ def _command(verb: str) -> Any:
 def _emit(result: Any, as_json: bool, show: Callable[[Any], None]) -> None:
     """Print a result; a reader that has gone away (`| head`) is no error."""
     try:
-        print(json.dumps(_finite(result), ensure_ascii=False, default=str)) if as_json else show(result)
+        ascii_only = "utf" not in (sys.stdout.encoding or "utf-8").lower()  # escapes of JSON are of its own kind
+        print(json.dumps(_finite(result), ensure_ascii=ascii_only, default=str)) if as_json else show(result)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush when Python leaves

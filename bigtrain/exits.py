@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import signal
@@ -31,17 +32,30 @@ _REFUSALS = {
 
 def rank() -> int:
     """The number of this process among those of the run, from the launcher's environment."""
-    return int(os.environ.get("RANK") or 0)
+    return _number("RANK", 0)
 
 
 def world_size() -> int:
     """How many processes the launcher has started."""
-    return int(os.environ.get("WORLD_SIZE") or 1)
+    return _number("WORLD_SIZE", 1)
+
+
+def _number(variable: str, unset: int) -> int:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else unset
+
+
+def _check_launcher() -> None:
+    """Raises UserError where a variable of the launcher is no number."""
+    for variable in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        if not (text := os.environ.get(variable, "0")).isdecimal():
+            rule = "a launcher gives each process its number and how many there are"
+            raise UserError(f"{variable}={text} in the environment", rule, f"unset {variable}, or start by torchrun")
 
 
 def guarded(run: Callable[[], int | None]) -> int:
     """Run the command line to its exit code: those of `errors.py`, 0 for done, 1 for a bug, 130 for a second Ctrl-C."""
-    _fill_closed_streams()
+    _ready_streams()
     logs.setup(rank=rank())
     code = _attempt(run)
     report = os.environ.get("BIGTRAIN_EXIT_CODE_FILE")  # for the local launcher
@@ -54,16 +68,22 @@ def guarded(run: Callable[[], int | None]) -> int:
     return code
 
 
-def _fill_closed_streams() -> None:
-    """Point closed standard streams at nothing: the next file that is opened would take their place."""
+def _ready_streams() -> None:
+    """Point closed standard streams at nothing: the next file that is opened would take their place.
+
+    Characters that standard output's encoding lacks are written as escapes, as on standard error.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _attempt(run: Callable[[], int | None]) -> int:
     try:
+        _check_launcher()
         with stops.handled(_stop):
             if world_size() > 1:
                 from bigtrain.parallel.launch import follow_launcher

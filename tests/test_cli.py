@@ -301,6 +301,28 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert done.stdout.startswith("model=")
 
 
+@pytest.mark.parametrize("variable", ["RANK", "WORLD_SIZE", "LOCAL_RANK"])
+def test_a_launcher_gives_numbers(
+    variable: str, verb: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(variable, "abc")
+    assert cli.main(["pretrain", *READY]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {variable}=abc in the environment\n  rule:")
+
+
+def test_characters_that_standard_output_lacks_are_escapes() -> None:
+    code = """
+import sys
+from bigtrain import cli
+from bigtrain.exits import guarded
+guarded(lambda: cli._emit({"text": "\\u00fc\\u4f60"}, "json" in sys.argv, lambda result: print(result["text"])))
+"""
+    for words, out in (([], "\\xfc\\u4f60\n"), (["json"], '{"text": "\\u00fc\\u4f60"}\n')):
+        command, env = [sys.executable, "-c", code, *words], {**os.environ, "PYTHONIOENCODING": "ascii"}
+        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, out, "")
+
+
 def test_the_exit_code_is_written_for_the_launcher(tmp_path: Path) -> None:
     report = tmp_path / "code"
     done = bigtrain_process("pretrain", "x", BIGTRAIN_EXIT_CODE_FILE=str(report), RANK="1", WORLD_SIZE="2")

@@ -41,6 +41,7 @@ from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, load_model, read_folder
 from bigtrain.models.output import OutputKind
 from bigtrain.parallel.apply import apply
+from bigtrain.parallel.memory import out_of_memory_is_an_error
 from bigtrain.parallel.placement import Placement, lost_peers_are_an_error
 from bigtrain.runs import is_run
 from bigtrain.schema import EvaluateConfig
@@ -107,10 +108,12 @@ def _run(loaded: Loaded, *, dry_run: bool) -> dict[str, Any]:
         measurement.before()
     if config.output and placement.leads:
         _make_folder(Path(config.output))
-    model = load_model(source.folder, device=placement.device)
+    with out_of_memory_is_an_error(0):
+        model = load_model(source.folder, device=placement.device)
     apply(model, compile=config.device.compile)
     began = time.perf_counter()
-    with lost_peers_are_an_error(placement):
+    at_once = len(next(iter(measurement.batches[0].values())))
+    with lost_peers_are_an_error(placement), out_of_memory_is_an_error(at_once, "evals.batch_rows"):
         sums = totals(model, measurement.objective, measurement.batches, placement)
     assert sums is not None  # nobody asks it to stop
     metrics = measurement.objective.metrics(sums)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -54,9 +55,9 @@ def run(loaded: Loaded, *, dry_run: bool = False, live: bool = False) -> dict[st
             "device.compile=true", "text is written token by token, uncompiled", "leave it out: it serves training"
         )
     refuse_unread_of_device(loaded)
-    placement = Placement.start(config.device)
-    if placement.world_size > 1 and config.prompts is None:
+    if config.prompts is None and int(os.environ.get("WORLD_SIZE") or 1) > 1:  # before they meet: all leave by this
         raise UserError("several processes and one prompt", "there is nothing to share out", "leave --nproc out")
+    placement = Placement.start(config.device)
     folder = resolve(Path(config.checkpoint))
     source, tokenizer = read_folder(folder)
     if not source.output.language:

@@ -21,6 +21,7 @@ from bigtrain.models.encoder_schema import EncoderConfig
 from bigtrain.models.families import on_meta
 from bigtrain.models.huggingface import ModelFolder, materialise_from
 from bigtrain.models.huggingface_generation import ending_ids
+from bigtrain.parallel.memory import out_of_memory_is_an_error
 from bigtrain.parallel.schema import Precision
 from bigtrain.schema import GenerateConfig
 from bigtrain.storage import sha256
@@ -63,7 +64,8 @@ class Writer:
         one_text = config.batch_size == 1 or (config.prompts is None and config.n == 1)
         one_row = one_text and config.beams == 1 and not config.choices
         model = narrowed(on_meta(self.source.config, self.source.output), dtype)
-        return pack(materialise_from(self.source.folder, model, self.device, seed=0), dtype, one_row=one_row)
+        with out_of_memory_is_an_error(0):
+            return pack(materialise_from(self.source.folder, model, self.device, seed=0), dtype, one_row=one_row)
 
     def results(
         self, prompts: Sequence[Prompt], *, on_text: Callable[[str], None] | None = None
@@ -72,8 +74,10 @@ class Writer:
 
         Raises UserError that names the checkpoint.
         """
+        at_once = min(self.config.batch_size, len(prompts) * self.config.n)
         try:
-            yield from self._results(prompts, on_text)
+            with out_of_memory_is_an_error(at_once, "batch_size"):
+                yield from self._results(prompts, on_text)
         except UserError as error:
             raise UserError(f"{self.source.folder}: {error.given}", error.rule, error.remedy) from None
 

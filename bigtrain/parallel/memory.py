@@ -74,21 +74,29 @@ def require_memory(model: Model, placement: Placement) -> None:
 
 
 @contextlib.contextmanager
-def out_of_memory_is_an_error(micro_batch_rows: int) -> Iterator[None]:
-    """Turn what torch raises when memory runs out into a UserError that names the key to lower."""
+def out_of_memory_is_an_error(rows: int, key: str = "train.micro_batch_rows") -> Iterator[None]:
+    """Turn what torch raises when memory runs out into a UserError that names the key to lower.
+
+    rows: computed at once, by the key; 0 where a model is loaded.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         known = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
         if not known:
             raise
-        fewer = max(1, micro_batch_rows // 2)
+        said = (str(error).splitlines() or ["out of memory"])[0]
+        if not rows:
+            rule = "a model must fit into the device's memory"
+            raise UserError(f"loading the model: {said}", rule, "choose a smaller model, or another device=") from error
+        trains = key.startswith("train.")
         raise UserError(
-            f"train.micro_batch_rows={micro_batch_rows}: {(str(error).splitlines() or ['out of memory'])[0]}",
-            "a micro-batch must fit into the device's memory together with the model and its optimizer",
-            f"give train.micro_batch_rows={fewer}"
-            if micro_batch_rows > 1
-            else "choose a shorter train.seq_len, or a smaller model",
+            f"{key}={rows}: {said}",
+            f"a {'micro-' * trains}batch must fit into the device's memory together with the model"
+            + " and its optimizer" * trains,
+            f"give {key}={rows // 2}"
+            if rows > 1
+            else f"choose {'a shorter train.seq_len' if trains else 'shorter texts'}, or a smaller model",
         ) from error
 
 

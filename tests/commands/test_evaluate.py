@@ -181,3 +181,15 @@ def test_a_run_and_files_of_somebody_else_are_not_replaced(language_model, text,
     (tmp_path / "out" / name).unlink()
     assert run(*given).keys() == run(*given).keys()  # what an evaluation wrote another one may replace
     assert text.read_text(encoding="utf-8") == TEXT
+
+
+def test_memory_that_runs_out_names_the_batch(language_model, text, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Decoder, "forward", full)
+    with pytest.raises(UserError, match=r"(?s)evals\.batch_rows=4: CUDA out of memory.*give evals\.batch_rows=2"):
+        run(f"checkpoint={language_model}", f"data.files={text}", "evals.batch_rows=4")
+    monkeypatch.setattr(evaluate, "load_model", full)
+    with pytest.raises(UserError, match="loading the model: CUDA out of memory"):
+        run(f"checkpoint={language_model}", f"data.files={text}")

@@ -141,3 +141,29 @@ def test_a_sweep_writes_each_text(folder: Path, tmp_path: Path, monkeypatch: pyt
     done = cli("generate", "--nproc", "2", "-p", "- a = b", *lines[:3])
     assert done.returncode == 2
     assert "nothing to share out" in done.stderr
+
+
+def test_several_processes_with_one_prompt_are_refused_before_they_meet(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(generate.Placement, "start", lambda _: pytest.fail("they meet"))
+    with pytest.raises(UserError, match="one prompt"):
+        run(folder, "prompt=x")
+
+
+def test_memory_that_runs_out_names_the_batch(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "x"}\n' * 6)
+    words = [f"prompts={tmp_path / 'prompts.jsonl'}", f"output={tmp_path / 'out.jsonl'}", "batch_size=4"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Decoder, "forward", full)
+        with pytest.raises(UserError, match=r"(?s)batch_size=4: CUDA out of memory.*give batch_size=2"):
+            run(folder, *words)
+        with pytest.raises(UserError, match=r"(?s)batch_size=1: .*shorter texts"):
+            run(folder, "prompt=x")
+    monkeypatch.setattr("bigtrain.commands.writing.materialise_from", full)
+    with pytest.raises(UserError, match="loading the model: CUDA out of memory"):
+        run(folder, "prompt=x")
