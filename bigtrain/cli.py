@@ -266,7 +266,8 @@ def _multirun(verb: str, lines: list[str], config_name: str | None, config_dir: 
     _emit(document, options.as_json, lambda _: sweep.show(jobs, summary))
     if summary:
         sweep.write_summary(jobs, summary)
-    return int(any(job["exit_code"] for job in jobs))
+    codes = {job["exit_code"] for job in jobs} - {0}
+    return max(codes.pop(), 1) if len(codes) == 1 else int(bool(codes))  # negative: killed by a signal
 
 
 def _command(verb: str) -> Any:

@@ -502,6 +502,19 @@ def test_a_failed_job_fails_the_sweep_and_hides_none(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("codes", "expected"), [([0, 0], 0), ([3, 0, 3], 3), ([2, 2], 2), ([2, 3], 1), ([-9, 0], 1), ([], 0)]
+)
+def test_a_sweep_ends_with_the_code_of_its_failures(
+    codes: list[int], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bigtrain.config import sweep
+
+    jobs = [{"overrides": [], "folder": "f", "exit_code": code, "result": None} for code in codes]
+    monkeypatch.setattr(sweep, "sweep", lambda *_: jobs)
+    assert cli.main(["evaluate", "-m", "--json", "checkpoint=a,b", "data=stdlib"]) == expected
+
+
+@pytest.mark.parametrize(
     ("words", "expected"),
     [
         (["model=tiny,nope"], "model=nope"),

@@ -15,6 +15,7 @@ from bigtrain.units import si
 MOST_POINTS = 600  # of a drawn curve: more cannot be told apart on paper
 SMOOTHED_FROM = 60  # points: a noisy curve of so many gets its moving average drawn over it
 HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 260, 56, 14, 34, 40
+LEGEND_LINE = 18
 LETTER = 6.6  # pixels of one at 12 pixels, about
 NAME_LETTERS, CELL_WIDTH, CELL_HEIGHT = 17, 72, 28  # of a heat map, at most
 
@@ -161,15 +162,20 @@ def _grid(x_axis: Axis, y_axis: Axis, x_label: str) -> str:
     return "".join(parts)
 
 
-def _legend(series: Sequence[Series], last_values: bool) -> str:
-    parts, x = [], LEFT
+def _legend(series: Sequence[Series], last_values: bool, width: int) -> tuple[str, int]:
+    """The names in as many lines as they need, and how much higher than one line that is."""
+    parts, x, y = [], LEFT, 14
     for one in series:
         last = f" {one.y[-1]:.4g}" if abs(one.y[-1]) < 1000 else f" {si(one.y[-1])}"
-        text = one.name + last * last_values
-        parts.append(f'<line class="line c{one.colour % 6}" x1="{x}" x2="{x + 18}" y1="14" y2="14"/>')
-        parts.append(f'<text x="{x + 24}" y="18">{html.escape(text)}</text>')
-        x += 24 + round(6.6 * len(text)) + 22
-    return "".join(parts)
+        last *= last_values
+        text = _shortened(one.name, int((width - LEFT - 24) / LETTER) - len(last)) + last
+        end = x + 24 + round(LETTER * _letters(text))
+        if end > width and x > LEFT:
+            end, x, y = end - x + LEFT, LEFT, y + LEGEND_LINE
+        parts.append(f'<line class="line c{one.colour % 6}" x1="{x}" x2="{x + 18}" y1="{y}" y2="{y}"/>')
+        parts.append(f'<text x="{x + 24}" y="{y + 4}">{html.escape(text)}</text>')
+        x = end + 22
+    return "".join(parts), y - 14
 
 
 def chart(
@@ -198,12 +204,10 @@ def chart(
         f" lowest {one.y.min():.5g}"
         for one in series
     )
-    parts = [
-        _grid(x_axis, y_axis, x_label),
-        *(_curve(one, x_axis, y_axis) for one in series),
-        _legend(series, last_values),
-    ]
-    return _picture(identifier, title, summary, (width, HEIGHT), parts)
+    legend, lower = _legend(series, last_values, width)
+    curves = "".join(_curve(one, x_axis, y_axis) for one in series)
+    below = f'<g transform="translate(0 {lower})">{_grid(x_axis, y_axis, x_label)}{curves}</g>'
+    return _picture(identifier, title, summary, (width, HEIGHT + lower), [below, legend])
 
 
 def heat_map(identifier: str, title: str, names: Sequence[str], counts: np.ndarray) -> str:
@@ -256,10 +260,10 @@ def _letters(text: str) -> int:
     return sum(2 if east_asian_width(one) in "WF" else 1 for one in text)
 
 
-def _shortened(name: str) -> str:
-    if _letters(name) <= NAME_LETTERS:
+def _shortened(name: str, most: int = NAME_LETTERS) -> str:
+    if _letters(name) <= most:
         return name
-    while _letters(name) >= NAME_LETTERS:
+    while _letters(name) >= most:
         name = name[:-1]
     return f"{name.rstrip()}…"
 

@@ -1,4 +1,4 @@
-"""`--dry-run` and `--print-config` of runs, and what the terminal shows of them: nothing is written, nothing promised."""
+"""`--dry-run` and `--print-config` of runs, and what the terminal shows of them: nothing is written or promised."""
 
 import json
 import os

@@ -119,3 +119,21 @@ def test_a_long_noisy_curve_has_its_average_drawn_over_it():
     pale, bold = parsed(chart("a", "A", [many])).iter("polyline")
     assert "pale" in pale.attrib["class"]
     assert "pale" not in bold.attrib["class"]
+
+
+@pytest.mark.parametrize("name", ["validation of set", "数据集", "x" * 200])
+def test_no_name_of_the_legend_ends_beyond_the_picture(name):
+    series = [Series(f"{name} {number}", np.arange(5.0), np.arange(5.0) + 1000 * number) for number in range(6)]
+    picture = parsed(chart("a", "A", series))
+    _, _, width, height = map(float, picture.get("viewBox").split())
+    texts = [node for node in picture if node.tag == "text"]
+    assert len(texts) == 6
+    for text in texts:
+        letters = sum(2 if ord(letter) > 0x2E80 else 1 for letter in text.text)
+        assert float(text.get("x")) + 6.6 * letters <= width + 1
+    drawn = next(node for node in picture if node.tag == "g")
+    lower = float(drawn.get("transform").removeprefix("translate(0 ").removesuffix(")"))
+    assert max(float(text.get("y")) for text in texts) <= 34 + lower  # above the curves
+    assert height == 260 + lower
+    one = parsed(chart("a", "A", series[:1]))
+    assert one.get("viewBox") == "0 0 480 260"
