@@ -46,7 +46,7 @@ from bigtrain.objectives.schema import (
     TagConfig,
 )
 from bigtrain.options import REQUIRED, option
-from bigtrain.parallel.schema import DeviceConfig, ParallelConfig
+from bigtrain.parallel.schema import DeviceConfig, ParallelConfig, ThreadsConfig
 from bigtrain.training.schedules import ConstantConfig, CosineConfig, LinearConfig, PlateauConfig, WSDConfig
 from bigtrain.training.schema import (
     AdadeltaConfig,
@@ -203,6 +203,7 @@ class EvaluateConfig:
     gates: dict[str, str] = option(dict, "METRIC: '>=0.9' and the like; a missed gate ends with exit code 3")
     output: str | None = option(None, "folder for metrics.json and report.html; null: only standard output")
     device: DeviceConfig = option(DeviceConfig, "the device and its arithmetic")
+    parallel: ThreadsConfig = option(ThreadsConfig, "several processes")
 
 
 _COLDEST = 0.01  # of the temperatures that are drawn at
@@ -249,6 +250,7 @@ class GenerateConfig:
     batch_size: int = option(16, "rows that are computed together", at_least=1)
     seed: int = option(0, "of the sampling", at_least=0)
     device: DeviceConfig = option(DeviceConfig, "the device and its arithmetic")
+    parallel: ThreadsConfig = option(ThreadsConfig, "several processes")
 
     def check(self) -> None:
         """Rules between keys. Raises UserError."""

@@ -90,7 +90,7 @@ def _run(loaded: Loaded, *, dry_run: bool) -> dict[str, Any]:
         name = next(iter(config.data.sets))
         raise UserError(f"data.sets.{name} with evaluate", "one set is measured at a time", "give data.path=DIR")
     refuse_unread_of_device(loaded)
-    placement = Placement.start(config.device)
+    placement = Placement.start(config.device, config.parallel.threads)
     source, tokenizer = read_folder(resolve(Path(config.checkpoint)))
     loaded = as_in_run(loaded, source)
     config = loaded.config

@@ -57,7 +57,7 @@ def run(loaded: Loaded, *, dry_run: bool = False, live: bool = False) -> dict[st
     refuse_unread_of_device(loaded)
     if config.prompts is None and int(os.environ.get("WORLD_SIZE") or 1) > 1:  # before they meet: all leave by this
         raise UserError("several processes and one prompt", "there is nothing to share out", "leave --nproc out")
-    placement = Placement.start(config.device)
+    placement = Placement.start(config.device, config.parallel.threads)
     folder = resolve(Path(config.checkpoint))
     source, tokenizer = read_folder(folder)
     if not source.output.language:

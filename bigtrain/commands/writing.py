@@ -165,7 +165,7 @@ class Writer:
     def settings(self) -> dict[str, Any]:
         """All that the results depend on, but for rounding: files by their content."""
         config = self.config
-        free = {"prompt", "output", "batch_size", "device"}
+        free = {"prompt", "output", "batch_size", "device", "parallel"}
         given = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
         assert config.prompts is not None
         return {name: value for name, value in given.items() if name not in free} | {

@@ -36,9 +36,9 @@ class Placement:
     world_size: int = 1
 
     @classmethod
-    def start(cls, config: DeviceConfig) -> Placement:
-        """Join the other processes, if there are any, and take the configured device."""
-        return cls.join().configured(config, ParallelConfig())
+    def start(cls, config: DeviceConfig, threads: int | None = None) -> Placement:
+        """Join the other processes, if there are any, and take the configured device. threads: of this process."""
+        return cls.join().configured(config, ParallelConfig(threads=threads))
 
     @classmethod
     def join(cls) -> Placement:

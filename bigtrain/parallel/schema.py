@@ -54,6 +54,15 @@ class Reduction(StrEnum):
 
 
 @dataclass
+class ThreadsConfig:
+    """Several processes that share out rows."""
+
+    threads: int | None = option(
+        None, "threads of a process on CPU; null: the cores shared out", at_least=1, at_most=1024
+    )
+
+
+@dataclass
 class ParallelConfig:
     """Several processes."""
 

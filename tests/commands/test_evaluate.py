@@ -9,7 +9,7 @@ import torch
 from harness import cli
 
 from bigtrain import config
-from bigtrain.commands import evaluate
+from bigtrain.commands import evaluate, generate
 from bigtrain.data.schema import BytesConfig
 from bigtrain.errors import GateMissed, UserError
 from bigtrain.models.base import materialise
@@ -193,3 +193,15 @@ def test_memory_that_runs_out_names_the_batch(language_model, text, monkeypatch)
     monkeypatch.setattr(evaluate, "load_model", full)
     with pytest.raises(UserError, match="loading the model: CUDA out of memory"):
         run(f"checkpoint={language_model}", f"data.files={text}")
+
+
+def test_threads_are_those_asked_for(language_model, text):
+    before = torch.get_num_threads()
+    try:
+        run(f"checkpoint={language_model}", f"data.files={text}", f"parallel.threads={before + 2}")
+        assert torch.get_num_threads() == before + 2
+        lines = [f"checkpoint={language_model}", "prompt=To be", f"parallel.threads={before + 1}", "device=cpu"]
+        generate.run(config.load("generate", [*lines, "max_new_tokens=1"]))
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
