@@ -297,6 +297,10 @@ def test_foreign_names_are_answered_with_keys_that_exist() -> None:
                 assert folders.find([folders.packaged()], f"{key}/{option}"), f"{name}: {word}"
 
 
+def test_evaluate_measures_files() -> None:
+    assert "data.files=[FILE,...]" in refused("evaluate", "data.train=rows.csv")
+
+
 @pytest.mark.parametrize("name", FOREIGN)
 def test_no_foreign_name_is_left_without_an_answer(name: str) -> None:
     assert FOREIGN[name] in refused("pretrain", f"{name}=1") or "did you mean" in refused("pretrain", f"{name}=1")

@@ -67,6 +67,27 @@ def test_answers_are_learned_written_and_measured(home: Path, learned: dict[str,
     assert measured["rows"] == 30
 
 
+def test_line_parallel_text_has_no_fields_and_one_file_of_answers(home: Path) -> None:
+    for name, one in (("a.en", "say cat"), ("a.de", "cat"), ("b.en", "say dog")):
+        (home / name).write_text(f"{one}\n" * 4)
+    text = [f"data.train={home / 'a.en'}", f"data.train_answers={home / 'a.de'}", "data.validation=null"]
+    for key in ("data.form=alpaca", "data.prompt_field=q", f"data.validation_answers={home / 'a.de'}"):
+        with pytest.raises(UserError) as caught:
+            run_verb("finetune", words(home, 1, "no", *text, key))
+        assert caught.value.given.startswith(key.partition("=")[0] + "= with ")
+    asked = [f"checkpoint={home / 'base'}", "evals=answers", f"data.answers={home / 'a.de'}", "device=cpu"]
+    with pytest.raises(UserError, match=r"(?s)a\.de with 2 files.*one file at a time"):
+        run_verb("evaluate", [*asked, f"data.files=[{home / 'a.en'},{home / 'b.en'}]"])
+    with pytest.raises(UserError, match=r"data\.form= with data\.answers="):
+        run_verb("evaluate", [*asked, f"data.files={home / 'a.en'}", "data.form=alpaca"])
+
+
+def test_a_template_that_does_not_fit_is_named(home: Path) -> None:
+    (home / "bad.jinja").write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    with pytest.raises(UserError, match=r"the chat template of objective\.template=.*bad\.jinja does not say where"):
+        run_verb("finetune", words(home, 1, "no", f"objective.template={home / 'bad.jinja'}"))
+
+
 def test_transformers_reads_the_template(home: Path, learned: dict[str, Any]) -> None:
     transformers = pytest.importorskip("transformers")
     theirs = transformers.AutoTokenizer.from_pretrained(learned["checkpoint"])

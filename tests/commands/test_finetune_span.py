@@ -239,6 +239,13 @@ def test_keys_that_nothing_would_read_are_refused(more: str, home: Path) -> None
         run_verb("finetune", words(home, "bert", 2, "refused", more))
 
 
+def test_errors_are_counted_where_some_are_skipped(home: Path, learned: dict[str, Any]) -> None:
+    measured = [f"checkpoint={learned['checkpoint']}", f"data.files={home / 'dev.jsonl'}", *MEASURING]
+    for verb, given in (("finetune", words(home, "bert", 1, "no")), ("evaluate", measured)):
+        with pytest.raises(UserError, match=r"data\.max_errors= with data\.on_error=stop"):
+            run_verb(verb, [*given, "data.max_errors=3"])
+
+
 def test_questions_can_be_left_out(home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in (row(200), {**row(201), "context": ""}, row(203))))

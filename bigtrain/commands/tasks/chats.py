@@ -43,12 +43,14 @@ def chatting(loaded: Loaded, folder: Path) -> Chatting:
     source, own = read_folder(folder, resize_vocab=config.model.resize_vocab)
     check_decoder(source, f"objective={config.objective.name} with init_from={config.init_from}")
     tokenizer = with_template(own, config.objective.template, grow=config.model.resize_vocab)
-    ending = Chat(tokenizer, str(folder)).end_of_answer()
+    named = config.objective.template
+    origin = str(folder) if named == "auto" else f"objective.template={named}"  # of the template
+    ending = Chat(tokenizer, origin).end_of_answer()
     tokenizer = Tokenizer(tokenizer.spec, {**tokenizer.config, "eos_token": ending})  # where `generate` stops
     model = on_meta(starting_shape(source.config, tokenizer, config.model))
     check_vocabulary(model, tokenizer)
     check_samples(config.train.sample_prompts, tokenizer, model.config.max_seq_len)
-    return Chatting(model, tokenizer, Chat(tokenizer, str(folder)), row_length(config.train, model))
+    return Chatting(model, tokenizer, Chat(tokenizer, origin), row_length(config.train, model))
 
 
 def check_decoder(source: ModelFolder, given: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bigtrain.commands.tasks.base import TOKENS_AT_ONCE, named_fields, refuse_unread
 from bigtrain.config import Loaded
-from bigtrain.data.schema import TagsConfig
+from bigtrain.data.schema import OnError, TagsConfig
 from bigtrain.data.tasks.forms_schema import TrainFormsConfig
 from bigtrain.data.tasks.held_out import held_out
 from bigtrain.data.tasks.labels import unnamed
@@ -40,6 +40,8 @@ _OF_TRAINING_TEXT = (*_OF_TEXT, "train.isolate_documents", "train.eval_tokens", 
 _OF_MEASURED_TEXT = (*_OF_TEXT, "data.path", "data.builtin", "data.split", "data.validation_fraction")
 _SKIPPING = ("data.on_error", "data.max_errors")
 _NONE_SKIPPED = "a row that cannot be read ends it, and is named"
+_FORMS = ("data.form", "data.prompt_field", "data.answer_field")
+_PARALLEL = "a line is a prompt or an answer, and has no fields"
 
 
 def check_rows(loaded: Loaded) -> None:
@@ -49,11 +51,12 @@ def check_rows(loaded: Loaded) -> None:
     raw = [*_TEXT, *sorted(key for key in loaded.named if key.startswith(("data.sets.", "data.sources.")))]
     refuse_unread(loaded, raw, given, rule, "data.train= and data.validation=")
     refuse_unread(loaded, _OF_TRAINING_TEXT, given, rule)
-    if config.objective.name != "span":
-        refuse_unread(loaded, _SKIPPING, given, _NONE_SKIPPED)
+    _check_skipping(loaded, given, skips=config.objective.name == "span")
     if config.objective.name not in ("sft", "preference"):
         of_answers = named_fields(loaded, TrainFormsConfig)
         refuse_unread(loaded, of_answers, given, "conversations are read with objective=sft or preference")
+    elif config.data.train_answers and (config.data.validation_answers or not config.data.validation):
+        refuse_unread(loaded, _FORMS, "data.train_answers=", _PARALLEL)
     if config.objective.name != "tag":
         of_tags = named_fields(loaded, TagsConfig)
         refuse_unread(loaded, of_tags, given, "words with tags are read with objective=tag")
@@ -122,7 +125,18 @@ def validation_file(loaded: Loaded) -> str | None:
     if path:
         rule = "the validation rows have a file of their own"
         refuse_unread(loaded, ["data.validation_fraction"], "data.validation=", rule)
+    else:
+        rule = "its lines answer those of that file"
+        refuse_unread(loaded, ["data.validation_answers"], "no data.validation=", rule, "data.validation=FILE")
     return path
+
+
+def _check_skipping(loaded: Loaded, given: str, *, skips: bool) -> None:
+    """Refuse what says that rows are skipped where none is. skips: whether what is `given` can skip some."""
+    if not skips:
+        refuse_unread(loaded, _SKIPPING, given, _NONE_SKIPPED)
+    elif loaded.config.data.on_error is OnError.stop:
+        refuse_unread(loaded, ["data.max_errors"], "data.on_error=stop", _NONE_SKIPPED, "data.on_error=skip")
 
 
 def apart(loaded: Loaded, rows: Sequence[T], texts: Sequence[str], kind: str, by: str) -> tuple[list[T], list[T]]:
@@ -159,9 +173,17 @@ def measured_files(loaded: Loaded, source: ModelFolder) -> list[Path]:
     config: EvaluateConfig = loaded.config
     kind = f"checkpoint= of {source.output}"
     refuse_unread(loaded, _OF_MEASURED_TEXT, kind, "it is measured on the rows of data.files=[FILE,...]")
-    if source.output.kind is not OutputKind.span:
-        refuse_unread(loaded, _SKIPPING, kind, _NONE_SKIPPED)
-    return [Path(path) for given in config.data.files for path in sorted(glob.glob(given)) or [given]]  # noqa: PTH207
+    _check_skipping(loaded, kind, skips=source.output.kind is OutputKind.span)
+    files = [Path(path) for given in config.data.files for path in sorted(glob.glob(given)) or [given]]  # noqa: PTH207
+    if config.data.answers:
+        refuse_unread(loaded, _FORMS, "data.answers=", _PARALLEL)
+        if len(files) > 1:
+            raise UserError(
+                f"data.answers={config.data.answers} with {len(files)} files: {', '.join(map(str, files[:5]))}",
+                "line n of it is the answer to line n of data.files=",
+                "measure one file at a time, or join them and their answers",
+            )
+    return files
 
 
 def rows_at_once(config: EvaluateConfig, longest: int) -> int:

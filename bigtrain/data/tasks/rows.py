@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bigtrain.data.reading.fields import text_at, value_at
+from bigtrain.data.reading.fields import nearest, text_at, value_at
 from bigtrain.data.reading.files import readable, split_name
 from bigtrain.data.reading.formats import read_jsonl
 from bigtrain.data.reading.json_values import read_json
@@ -64,7 +64,15 @@ def read_rows(
     names = dict.fromkeys(text_field, "data.text_field")
     fields = tuple(dict.fromkeys([*names, *([pair_field] if pair_field else []), label_field]))
     rows = Rows(path)
+    headless = not columns and split_name(str(path))[0] in TABLES
     for line, row in records(path, fields, columns):
+        if headless and not any(nearest(field, row) for field in fields):
+            raise UserError(
+                f"{path}:1: no column {' and no column '.join(map(repr, fields))}",
+                f"the first line names the columns: {', '.join(row)}"[:300],
+                "where it is a row already, name them in their order: data.columns=[NAME,...]; else set "
+                "data.text_field= and data.label_field=",
+            )
         where = f"{path}:{line}"
         texts = [text_at(row, name, where, key) for name, key in names.items()]
         rows.texts.append(_filled(JOINT.join(texts), " and ".join(names), where))

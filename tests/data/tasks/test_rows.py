@@ -103,6 +103,8 @@ def test_a_table_without_a_header_line(tmp_path: Path) -> None:
     assert read_rows(path, ["text"], "label", columns=["text", "label"]) == Rows(path, ["a b", "c"], ["1", "0"], [1, 2])
     with pytest.raises(UserError, match=r"data\.columns"):
         read_rows(write(tmp_path, "a.jsonl", "{}"), ["text"], "label", columns=["text", "label"])
+    with pytest.raises(UserError, match=r"(?s)a\.tsv:1: no column 'text'.*: a b, 1\n.*data\.columns=\[NAME"):
+        read_rows(path, ["text"], "label")
 
 
 def test_a_text_of_a_million_characters(tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_a_text_of_a_million_characters(tmp_path: Path) -> None:
         ("a.csv", "", ["a.csv", "empty"]),
         ("a.csv", "text,label\n", ["a.csv", "no rows"]),
         ("a.jsonl", "\n", ["a.jsonl", "no rows"]),
-        ("a.csv", "body,class\nx,1\n", ["a.csv:2", "'text'", "body, class", "data.text_field="]),
+        ("a.csv", "body,class\nx,1\n", ["a.csv:1", "'text'", "body, class", "data.text_field="]),
         ("a.csv", "text,class\nx,1\n", ["a.csv:2", "'label'", "class, text", "data.label_field="]),
         ("a.csv", "text,label\na,1\nb\n", ["a.csv:3", "1 fields", "2: text, label"]),
         ("a.csv", 'text,label\n"a\nb",1\nc,d,2\n', ["a.csv:4", "3 fields"]),
