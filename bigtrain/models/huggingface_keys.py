@@ -64,7 +64,7 @@ def check_bounds(path: Path, config: Any, keys: dict[str, Key]) -> None:
         }
         for kind in [kind for kind, broken in wrong.items() if broken]:
             key, bound = keys[field.name].name, bounds[kind.replace(" ", "_")]
-            raise UserError(f"{path}: {key} {json.dumps(value)}", f"{key} must be {kind} {bound:g}", "restore the file")
+            raise UserError(f"{path}: {key} {json.dumps(value)}", f"{key} must be {kind} {bound}", "restore the file")
 
 
 def check_off(path: Path, raw: dict[str, Any], off: dict[str, tuple[Any, ...]], architecture: str) -> None:
