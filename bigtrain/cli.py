@@ -43,6 +43,12 @@ def _complete(context: typer.Context, incomplete: str) -> list[str]:
         return []
 
 
+def _complete_name(incomplete: str) -> list[str]:
+    from bigtrain.commands.configs import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Settings.", autocompletion=_complete, show_default=False),
@@ -175,7 +181,10 @@ def generate(
 
 @app.command()
 def configs(
-    group: Annotated[str | None, typer.Argument(metavar="[GROUP]", help="A group, a section or a verb.")] = None,
+    group: Annotated[
+        str | None,
+        typer.Argument(metavar="[GROUP]", help="A group, a section or a verb.", autocompletion=_complete_name),
+    ] = None,
     config_dir: ConfigDir = None,
     as_json: Json = False,
 ) -> None:

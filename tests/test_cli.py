@@ -460,6 +460,8 @@ def test_completion_as_bash_asks_for_it() -> None:
     assert ask("bigtrain pretrain model =", 3) == list(folders.options([folders.packaged()], "model"))
     assert ask("bigtrain finetune data = own train.max_s", 5) == ["train.max_steps="]
     assert ask("bigtrain pre", 1) == ["prepare", "pretrain"]
+    assert ask("bigtrain configs pr", 2) == ["prepare", "pretrain"]
+    assert {"model", "train", "evaluate"} <= set(ask("bigtrain configs ", 2))
 
 
 # ---- sweeps

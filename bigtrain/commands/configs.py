@@ -29,12 +29,16 @@ def run(group: str | None = None, config_dir: Path | None = None) -> dict[str, A
     kinds = _kinds(group)
     listed = folders.options(searched, group) if group in folders.groups() else {}
     if not kinds and not listed:
-        names = [*folders.groups(), *_sections(), *ROOTS]
-        near = difflib.get_close_matches(group, names, n=1)
+        near = difflib.get_close_matches(group, names(), n=1)
         remedy = f"did you mean `bigtrain configs {near[0]}`?" if near else "`bigtrain configs` lists them"
         raise UserError(f"bigtrain configs {group}", "it takes a group, a section or a verb", remedy)
     options = [{"option": option, "file": str(path), "doc": folders.doc(path)} for option, path in listed.items()]
     return {"group": group, "options": options, "kinds": kinds}
+
+
+def names() -> list[str]:
+    """What `bigtrain configs` takes: groups, sections and verbs."""
+    return list(dict.fromkeys([*folders.groups(), *_sections(), *ROOTS]))
 
 
 def _sections() -> list[str]:

@@ -175,9 +175,11 @@ def show(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    from bigtrain.config.folders import shown
+
+    console, output = Console(), shown(Path(result["output"]))
     if "dry_run" in result:
-        console.print(f"dry run: {result['output']}", highlight=False, soft_wrap=True)
+        console.print(f"dry run: {output}", highlight=False, soft_wrap=True)
         table = Table(show_header=False)
         for name, value in result.items():
             if name not in ("dry_run", "output"):
@@ -185,7 +187,7 @@ def show(result: dict[str, Any]) -> None:
         console.print(table)
         return
     parts = [part for part in _PARTS if part != "test" or result["documents_test"]]
-    console.print(result["output"], highlight=False, soft_wrap=True)
+    console.print(output, highlight=False, soft_wrap=True)
     table = Table("", *parts)
     learned = ["learned"] if "learned_train" in result else []
     for what in ("documents", "bytes", "tokens", *learned):
@@ -205,7 +207,7 @@ def show(result: dict[str, Any]) -> None:
         f"{result['bytes_per_token']:.2f} bytes a token, stored as {result['dtype']}"
     )
     if result["report"]:
-        console.print(f"report {result['report']}", highlight=False, soft_wrap=True)
+        console.print(f"report {shown(Path(result['report']))}", highlight=False, soft_wrap=True)
     console.print(f"fingerprint {result['fingerprint']}", highlight=False)
 
 
