@@ -37,7 +37,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         more = draw.choice(["old", "small"])
         kinds = [word] + ([more] if seed % 2 else [])
         rest = f"{word} {more if seed % 2 else ''} {text(draw.randrange(1, 4), seed)} {seed}"
-        row = {"text": rest, "other": f"the {more}", "label": word, "kinds": kinds, "one": 1}
+        row = {"text": rest, "other": f"the {more}", "label": word, "kinds": kinds, "one": 1, "year": 1900 + seed}
         rows.append(row | {"score": {"good": 1.0, "bad": -1.0}[word] + seed / 1000})
     for name, part in (("train", rows[:120]), ("dev", rows[120:])):
         (home / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
@@ -224,6 +224,7 @@ def test_bad_input_ends_before_a_step(home: Path, more: list[str], said: str) ->
     [
         (["objective=classify", "objective.labels=[bad,good,ugly]"], "no row has 'ugly' of objective.labels"),
         (["objective=regress", "data.label_field=one"], "all 120 training rows have the score 1"),
+        (["objective=regress", "data.label_field=year"], "the deviation 34.64"),
     ],
 )
 def test_what_cannot_be_learned_is_said(

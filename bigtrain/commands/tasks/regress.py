@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from bigtrain.schema import EvaluateConfig, FinetuneConfig
     from bigtrain.tokenizer import Tokenizer
 
+_FAR = 10.0  # mean and deviation of scores that take many steps to get to
+
 
 def regress_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     """The checkpoint's model with a head that gives one number."""
@@ -35,6 +37,10 @@ def regress_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     targets = label_scores(training, config.data.label_field)
     if not np.ptp(targets):
         log.warning("all %d training rows have the score %g: there is nothing to learn", len(targets), targets[0])
+    if max(abs(targets.mean()), targets.std()) > _FAR:
+        said = "the scores have the mean %.4g and the deviation %.4g; the head begins near 0 and moves by about "
+        said += "optimizer.lr a step: scores of about -1 to 1 are learned sooner"
+        log.warning(said, targets.mean(), targets.std())
     wanted = label_scores(checked, config.data.label_field) if checked else None
     shape = starting_shape(source.config, tokenizer, config.model)
     model = on_meta(shape, Output(OutputKind.score))
