@@ -112,6 +112,7 @@ def _train(
     from bigtrain.training.loop import Loop
     from bigtrain.training.plan import Plan, State
     from bigtrain.training.progress import Progress
+    from bigtrain.training.trackers import TrackedLines, TrackedRun
 
     config = loaded.config
     check_metric(config.train.metric, task.objective.metric_names)
@@ -142,11 +143,12 @@ def _train(
     evaluation = task.validation(state.micro_batch_rows)
     check_patience(config.train, evaluation)
     check_plateau(config.train, config.schedule, evaluation)
-    metrics, samples = JsonLines(path / "metrics.jsonl"), JsonLines(path / "samples.jsonl")
+    metrics, samples = TrackedLines(path / "metrics.jsonl"), JsonLines(path / "samples.jsonl")
     kept = inherited(source, task.tokenizer) if source else {}
     save = Saver(path / "checkpoints", model, optimizer, task, state, config, now, record, kept)
     if record:
         checkpoints.require_space(path / "checkpoints", saved_bytes(model), config.train.keep_last)
+        metrics.tracker = config.track.build(TrackedRun(path, config.run.name or path.name, loaded.plain, state.step))
         record.begin(loaded, state.step)
         if model.adapter:
             keep_base(path, model.adapter.base, anew=start is None)
