@@ -309,6 +309,7 @@ def test_the_folder_of_something_else_is_left_alone(
 ) -> None:
     Path("s").mkdir()
     (Path("s") / name).write_text("{")
+    (Path("s") / ".lock").touch()  # as a run leaves it
     assert main(words(LR, "search.trials=2")) == 2
     assert said in capsys.readouterr().err
     assert sorted(path.name for path in Path("s").iterdir() if path.name not in (".lock", "log.txt")) == [name]
