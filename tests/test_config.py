@@ -217,7 +217,8 @@ REFUSED = [
     ("pretrain", ["trainer.max_steps=3"], ["train.max_steps=3"]),
     ("pretrain", ["output_dir=x"], ["run.dir=DIR"]),
     ("pretrain", ["train.learning_rate=1"], ["optimizer.lr=RATE"]),
-    ("pretrain", ["wandb.project=x"], ["there is none"]),
+    ("pretrain", ["wandb.project=x"], ["track=wandb"]),
+    ("pretrain", ["push_to_hub=true"], ["there is none"]),
     ("pretrain", ["tokenizer.path=x"], ["tokenizer=file tokenizer.path=x"]),
     ("pretrain", ["prompt=x"], ["a key of bigtrain generate"]),
     ("pretrain", ["qqqqqq=x"], ["`bigtrain configs pretrain`"]),
@@ -283,6 +284,7 @@ def test_refusals_say_what_to_do(verb: str, lines: list[str], words: list[str]) 
 def test_foreign_names_are_answered_with_keys_that_exist() -> None:
     known = {key for verb in ROOTS for key in config.flat(config.load(verb).plain)} | set(folders.groups())
     known |= {"tokenizer.path", "tokenizer.vocab_size", "data.validation", "data.train", "data.label_field"}
+    known |= {"track.project"}
     known |= {f"adapter.{key}" for key in ("rank", "alpha", "dropout", "targets", "rank_stabilised")}
     assert FOREIGN_OF.keys() <= ROOTS.keys()
     tables = [*FOREIGN.items(), *((name, answer) for own in FOREIGN_OF.values() for name, answer in own.items())]

@@ -14,6 +14,7 @@ from typing import Any
 import torch.distributed as dist
 
 from bigtrain.commands.conversation import converse, opening, printable
+from bigtrain.commands.shown import number as in_words
 from bigtrain.commands.tasks.masked import require_masked_head
 from bigtrain.commands.unread import refuse_unread_of_device
 from bigtrain.commands.writing import Prompt, Writer, product_type, result_fields
@@ -247,4 +248,4 @@ def show(result: dict[str, Any]) -> None:
             print(f"{choice['logprob']:12.4f}  {choice['logprob_per_token']:10.4f}  {choice['text']}")
     else:
         for name, value in result.items():
-            print(f"{name:<17}  {f'{value:.6g}' if isinstance(value, float) else value}")
+            print(f"{name:<17}  {in_words(value)}")
