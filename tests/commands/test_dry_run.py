@@ -54,6 +54,7 @@ def test_what_is_cached_is_not_prepared_again(
 ) -> None:
     (tmp_path / "a.txt").write_text(text(3000))
     prepared(DataConfig(files=[str(tmp_path / "a.txt")]), BytesConfig())
+    caplog.clear()
     monkeypatch.setattr("bigtrain.data.pipeline.api._into", None)  # it would be called to prepare
     lines = [*TINY, f"data.files={tmp_path / 'a.txt'}", "tokenizer=bytes", "train.max_steps=1"]
     before = files(cache)
