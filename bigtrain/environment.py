@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
@@ -36,6 +37,7 @@ def redact(text: str) -> str:
     )
 
 
+@functools.cache  # each time it reads the distribution's files
 def version(package: str) -> str | None:
     """The installed version of a distribution, without importing it; None where it is not installed."""
     try:
