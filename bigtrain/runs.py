@@ -169,21 +169,29 @@ def is_run(path: Path) -> bool:
     return (path / ".lock").exists() or "state" in (_read_json(path / "status.json") or {})
 
 
+_MAPPING = "the config of a run is a YAML mapping"
+_ANOTHER = "restore the file, or choose another run.dir"
+
+
 def read_config(folder: Path) -> dict[str, Any] | None:
     """The config of the run in a folder; None where none began. Raises UserError where it cannot be read."""
     path = folder / "config.yaml"
     if not path.exists():
         return None
+    config = read_yaml(path, _ANOTHER)
+    if not isinstance(config, dict):
+        raise UserError(str(path), _MAPPING, _ANOTHER)
+    return {str(key): value for key, value in config.items()}
+
+
+def read_yaml(path: Path, remedy: str) -> Any:
+    """What a config.yaml holds. Raises UserError where it cannot be read."""
     from omegaconf import OmegaConf
 
     try:
-        config = OmegaConf.to_container(OmegaConf.load(path))
+        return OmegaConf.to_container(OmegaConf.load(path))
     except Exception as error:  # whatever the parser raises, the file is at fault
-        config = error
-    if not isinstance(config, dict):
-        rule = "the config of a run is a YAML mapping" + (f": {config}" if isinstance(config, Exception) else "")
-        raise UserError(str(path), rule, "restore the file, or choose another run.dir")
-    return {str(key): value for key, value in config.items()}
+        raise UserError(str(path), f"{_MAPPING}: {error}", remedy) from None
 
 
 def read_status(path: Path) -> dict[str, Any] | None:

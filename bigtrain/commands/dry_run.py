@@ -12,16 +12,16 @@ from bigtrain.commands.tasks.base import (
     check_metric,
     check_patience,
     check_plateau,
+    identity_of,
     micro_batch,
     rows_of_a_part,
-    settled,
 )
 from bigtrain.commands.unread import refuse_unread_of_training
 from bigtrain.config import Loaded
 from bigtrain.data.loader import Loader
 from bigtrain.data.pipeline import kept_nowhere
 from bigtrain.errors import BigtrainError, UserError
-from bigtrain.identity import check_identity, identity
+from bigtrain.identity import check_identity
 from bigtrain.log import log
 from bigtrain.models.adapters import freeze
 from bigtrain.models.base import n_parameters, n_trained, training_flops
@@ -52,11 +52,7 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
         check_metric(config.train.metric, task.objective.metric_names)
         part = rows_of_a_part(task, config, placement)
         if start:
-            now = identity(
-                settled(loaded.plain, task, placement),
-                data_fingerprint=task.fingerprint,
-                tokenizer_hash=task.tokenizer.hash,
-            )
+            now = identity_of(loaded.plain, task, placement)
             check_identity(start.manifest["identity"], now, config.resume.allow)
         loader = Loader(task.rows, task.batch_rows, config.seed)
         plan = Plan(config.train, loader, config.schedule, state)

@@ -22,13 +22,13 @@ from bigtrain.commands.tasks.base import (
     check_metric,
     check_patience,
     check_plateau,
+    identity_of,
     micro_batch,
     rows_of_a_part,
-    settled,
 )
 from bigtrain.commands.unread import refuse_unread_of_training
 from bigtrain.errors import BigtrainError, DiskFull, LostProcess, Stopped, UserError
-from bigtrain.identity import check_identity, identity
+from bigtrain.identity import check_identity
 from bigtrain.log import log, to_file
 
 if TYPE_CHECKING:
@@ -117,9 +117,7 @@ def _train(
     config = loaded.config
     check_metric(config.train.metric, task.objective.metric_names)
     part_rows = rows_of_a_part(task, config, placement)
-    now = identity(
-        settled(loaded.plain, task, placement), data_fingerprint=task.fingerprint, tokenizer_hash=task.tokenizer.hash
-    )
+    now = identity_of(loaded.plain, task, placement)
     state = State(**start.counters()) if start else State()
     if start:
         state.allowed = sorted({*state.allowed, *check_identity(start.manifest["identity"], now, config.resume.allow)})

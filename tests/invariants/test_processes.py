@@ -76,14 +76,20 @@ def test_fast_agrees_up_to_rounding_and_torchrun_is_the_same_path(prepared_set, 
         assert a["loss"] == pytest.approx(b["loss"], rel=1e-4)
 
 
-def test_a_killed_process_ends_the_run_with_code_5(prepared_set, tmp_path):
-    run = tmp_path / "run"
+def training_in_two(prepared_set, run):
+    """The launcher of a run without end, once a line of metrics is written."""
     words = [*RUN, "train.max_steps=100000", f"data.path={prepared_set}", f"run.dir={run}"]
     process = subprocess.Popen(
         command("pretrain", *words, "--nproc", "2"), env=environment(), stderr=subprocess.PIPE, text=True
     )
     while process.poll() is None and not written(run):
         time.sleep(0.05)
+    return process
+
+
+def test_a_killed_process_ends_the_run_with_code_5(prepared_set, tmp_path):
+    run = tmp_path / "run"
+    process = training_in_two(prepared_set, run)
     children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
     leader = json.loads((run / "status.json").read_text())["pid"]
     os.kill(next(int(pid) for pid in children if int(pid) != leader), signal.SIGKILL)
@@ -94,12 +100,7 @@ def test_a_killed_process_ends_the_run_with_code_5(prepared_set, tmp_path):
 
 def test_processes_whose_launcher_was_killed_save_and_stop(prepared_set, tmp_path):
     run = tmp_path / "run"
-    words = [*RUN, "train.max_steps=100000", f"data.path={prepared_set}", f"run.dir={run}"]
-    process = subprocess.Popen(
-        command("pretrain", *words, "--nproc", "2"), env=environment(), stderr=subprocess.PIPE, text=True
-    )
-    while process.poll() is None and not written(run):
-        time.sleep(0.05)
+    process = training_in_two(prepared_set, run)
     process.kill()
     _, errors = process.communicate(timeout=60)  # they have the same stderr, and close it last
     status = json.loads((run / "status.json").read_text())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bigtrain.config import Loaded
 from bigtrain.data.schema import SOURCES, DataConfig
 from bigtrain.errors import UserError
+from bigtrain.identity import identity
 from bigtrain.log import log
 from bigtrain.parallel.schema import Reduction
 from bigtrain.training.schedules import PlateauConfig, Schedule
@@ -219,6 +220,12 @@ def micro_batch(part_rows: int, model: Model, task: Task, config: Any, state: St
         return before
     choose = choose_micro_batch_for_any if config.parallel.reduction is Reduction.exact else choose_micro_batch
     return choose(model, part_rows, task.row_tokens, placement, compiled=config.device.compile)
+
+
+def identity_of(plain: dict[str, Any], task: Task, placement: Placement) -> dict[str, Any]:
+    """What may not change when the run of this task is continued: see `identity`."""
+    now = settled(plain, task, placement)
+    return identity(now, data_fingerprint=task.fingerprint, tokenizer_hash=task.tokenizer.hash)
 
 
 def settled(plain: dict[str, Any], task: Task, placement: Placement) -> dict[str, Any]:

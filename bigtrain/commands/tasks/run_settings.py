@@ -8,13 +8,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from bigtrain.config import Loaded
 from bigtrain.data.schema import LabelsConfig, TagsConfig
-from bigtrain.errors import UserError
 from bigtrain.log import log
 from bigtrain.models.huggingface import ModelFolder
+from bigtrain.runs import read_yaml
 
 _LENGTH = {"evals.seq_len": "train.seq_len"}
 _OF_ROWS = {
@@ -37,10 +35,7 @@ def run_of(folder: Path) -> Path | None:
 
 def config_of(run: Path, remedy: str) -> dict[str, Any]:
     """The config of a run. Raises UserError where it cannot be read."""
-    try:
-        said: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
-    except Exception as error:  # whatever the parser raises, the file is at fault
-        raise UserError(f"{run / 'config.yaml'}: {error}", "the config of a run is a YAML mapping", remedy) from None
+    said = read_yaml(run / "config.yaml", remedy)
     return said if isinstance(said, dict) else {}
 
 
