@@ -1,6 +1,7 @@
 """`option()`: a config field with its meaning and its bounds beside its default.
 
-The meaning is what `bigtrain configs GROUP` prints; the bounds are what `config.py` checks after composing.
+The meaning is what `bigtrain configs GROUP` prints; the bounds are checked after composing, and where a model's
+config.json is read.
 """
 
 from __future__ import annotations
@@ -8,6 +9,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from typing import Any
+
+# What each bound is called in errors, and whether a value keeps it.
+BOUNDS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+    "above": ("above", lambda value, bound: value > bound),
+    "at_least": ("at least", lambda value, bound: value >= bound),
+    "below": ("below", lambda value, bound: value < bound),
+    "at_most": ("at most", lambda value, bound: value <= bound),
+}
 
 REQUIRED: Any = "???"  # OmegaConf's MISSING: reading a config that still holds it is an error that names the key
 

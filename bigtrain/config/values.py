@@ -14,17 +14,10 @@ from bigtrain.config.fields import Key, Plain, children, describe, entry_class, 
 from bigtrain.config.overrides import Override
 from bigtrain.config.suggest import unknown_key
 from bigtrain.errors import UserError
-from bigtrain.options import REQUIRED
+from bigtrain.options import BOUNDS, REQUIRED
 from bigtrain.schema import ROOTS
 
 Where = Callable[[str], str]  # dotted key -> " (FILE, line N)", or "" where the command line set it
-
-_BOUNDS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
-    "above": ("above", lambda value, bound: value > bound),
-    "at_least": ("at least", lambda value, bound: value >= bound),
-    "below": ("below", lambda value, bound: value < bound),
-    "at_most": ("at most", lambda value, bound: value <= bound),
-}
 
 
 class _MismatchError(Exception):
@@ -101,7 +94,7 @@ def _leaf(key: Key, value: Any, where: Where) -> Any:
     if not all(math.isfinite(value) for value in values if isinstance(value, float)):
         raise error("is a finite number", f"give a number for {key.name}")
     for name, bound in key.field.metadata.get("bounds", {}).items():
-        words, holds = _BOUNDS[name]
+        words, holds = BOUNDS[name]
         if not all(holds(value, bound) for value in values):
             raise error(f"must be {words} {bound}", f"give a value {words} {bound} ({key.field.metadata['meaning']})")
     return fitted

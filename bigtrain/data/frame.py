@@ -79,10 +79,9 @@ class Frame:
 
 def mask_token(tokenizer: Tokenizer) -> str | None:
     """The token that stands for a hidden one, if there is one."""
-    named = tokenizer.config.get("mask_token")
-    content = named.get("content") if isinstance(named, dict) else named
-    names = (*([content] if isinstance(content, str) else []), *_MASKS)
-    return next((name for name in names if tokenizer.backend.token_to_id(name) is not None), None)
+    if (named := tokenizer.roles.get("mask_token")) is not None:
+        return str(tokenizer.backend.id_to_token(named))
+    return next((name for name in _MASKS if tokenizer.backend.token_to_id(name) is not None), None)
 
 
 def mask_id(tokenizer: Tokenizer) -> int:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bigtrain.data.pipeline.statistics import STATISTICS
+from bigtrain.data.shards import MANIFEST
 from bigtrain.evaluation.bars import Stage, histogram, share_bar, waterfall
 from bigtrain.evaluation.data_examples import (
     MOST_NAME,
@@ -28,7 +30,7 @@ from bigtrain.evaluation.page import Html, Number, cut, figures, section, shown,
 from bigtrain.evaluation.style import CSS, DATA_CSS
 from bigtrain.units import si
 
-REPORT, STATISTICS, MANIFEST = "report.html", "statistics.json", "manifest.json"
+REPORT = "report.html"
 PARTS = ("train", "validation", "test")
 _AGAIN = {"weight": 1.0, "documents_again": 0, "bytes_again": 0}  # of a source whose documents are there once
 MOST_SCORES, MOST_CHIPS, MOST_SETTINGS = 24, 100, 20_000  # the last in characters

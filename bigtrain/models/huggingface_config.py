@@ -256,18 +256,9 @@ def _decoder_json(config: DecoderConfig) -> dict[str, Any]:
     return content | {key: value for key, value in off.items() if value is not None}
 
 
-def named_id(tokenizer: Tokenizer, name: str) -> int | None:
-    """The id of the token that the tokenizer's config calls `bos_token` and the like."""
-    token = tokenizer.config.get(name)
-    token = token.get("content") if isinstance(token, dict) else token
-    id_: int | None = tokenizer.backend.token_to_id(token) if isinstance(token, str) else None
-    return id_
-
-
 def token_ids(tokenizer: Tokenizer) -> dict[str, int | None]:
     """The tokens that begin and end a text; null where the tokenizer has none.
 
     A document follows the end of the one before it, so that token also begins a text unless the tokenizer has another.
     """
-    bos = named_id(tokenizer, "bos_token")
-    return {"bos_token_id": tokenizer.eos_id if bos is None else bos, "eos_token_id": tokenizer.eos_id}
+    return {"bos_token_id": tokenizer.roles.get("bos_token", tokenizer.eos_id), "eos_token_id": tokenizer.eos_id}

@@ -8,7 +8,7 @@ from bigtrain.errors import UserError
 from bigtrain.log import log
 from bigtrain.models.adapter_folder import is_adapter, read_adapter, tokenizer_folder
 from bigtrain.models.encoder_schema import EncoderConfig
-from bigtrain.models.huggingface_config import ModelFolder, named_id, read_config
+from bigtrain.models.huggingface_config import ModelFolder, read_config
 from bigtrain.models.huggingface_generation import ending_ids
 from bigtrain.models.schema import padded
 from bigtrain.models.weight_files import count_layers
@@ -74,7 +74,7 @@ def _check_marks(source: ModelFolder, tokenizer: Tokenizer) -> None:
     What decoders name besides their ends is often wrong: DeepSeek's distilled models begin with another token.
     """
     for mark, id_ in source.marks.items():
-        own = named_id(tokenizer, mark)
+        own = tokenizer.roles.get(mark)
         if own not in (None, id_):
             raise UserError(
                 f"{source.folder}: config.json has token {id_} as {mark}, the tokenizer token {own}",

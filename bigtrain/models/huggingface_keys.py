@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bigtrain.errors import UserError
+from bigtrain.options import BOUNDS
 
 
 class Key(NamedTuple):
@@ -56,15 +57,12 @@ def check_bounds(path: Path, config: Any, keys: dict[str, Key]) -> None:
         value, bounds = getattr(config, field.name), field.metadata.get("bounds", {})
         if field.name not in keys or value is None:
             continue
-        wrong = {
-            "at most": "at_most" in bounds and value > bounds["at_most"],
-            "at least": "at_least" in bounds and value < bounds["at_least"],
-            "below": "below" in bounds and value >= bounds["below"],
-            "above": "above" in bounds and value <= bounds["above"],
-        }
-        for kind in [kind for kind, broken in wrong.items() if broken]:
-            key, bound = keys[field.name].name, bounds[kind.replace(" ", "_")]
-            raise UserError(f"{path}: {key} {json.dumps(value)}", f"{key} must be {kind} {bound}", "restore the file")
+        for name, bound in bounds.items():
+            words, holds = BOUNDS[name]
+            if not holds(value, bound):
+                key = keys[field.name].name
+                rule = f"{key} must be {words} {bound}"
+                raise UserError(f"{path}: {key} {json.dumps(value)}", rule, "restore the file")
 
 
 def check_off(path: Path, raw: dict[str, Any], off: dict[str, tuple[Any, ...]], architecture: str) -> None:
