@@ -27,7 +27,7 @@ class ShardWriter:
     """Fills a folder with the tokens of documents, batch by batch.
 
     words: whether, and by which words, it is stored which tokens continue one. loss_between: between which strings
-    tokens are learned, see `loss_mask`; none: everywhere, and it is not stored. threads: that encode; None: all cores.
+    tokens are learned, see `loss_mask`; none: everywhere, and it is not stored.
     """
 
     def __init__(
@@ -36,11 +36,9 @@ class ShardWriter:
         tokenizer: Tokenizer,
         words: WordBoundaries = WordBoundaries.none,
         loss_between: Sequence[str] = (),
-        *,
-        threads: int | None = None,
     ) -> None:
         self.folder, self.tokenizer = folder, tokenizer
-        self._words, self._loss_between, self._threads = words, loss_between, threads
+        self._words, self._loss_between = words, loss_between
         self.dtype = token_dtype(tokenizer.vocab_size)
         self.counts = {part: dict.fromkeys(COUNTS, 0) for part in PARTS}
         if loss_between:
@@ -58,7 +56,7 @@ class ShardWriter:
         """Append documents to a part. Returns the number of tokens of each, what begins and ends it included."""
         if not texts:
             return []
-        documents = self.tokenizer.encode_documents(texts, threads=self._threads)
+        documents = self.tokenizer.encode_documents(texts)
         lengths = np.array([len(self._begin) + len(ids) + 1 for ids in documents], STARTS)
         starts = self.counts[part]["tokens"] + np.cumsum(lengths) - lengths
         pieces = [piece for ids in documents for piece in (self._begin, ids.astype(self.dtype), self._eos)]

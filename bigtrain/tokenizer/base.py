@@ -8,7 +8,6 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import numpy as np
 import tokenizers
 from numpy.typing import NDArray
 
-from bigtrain.environment import usable_cpus
 from bigtrain.errors import UserError
 from bigtrain.storage import write_json, write_text
 from bigtrain.tokenizer.fast_encode import Encoder, fast_encoder, is_lossless_unigram, keeps_every_byte, word_encoder
@@ -148,19 +146,12 @@ class Tokenizer:
         """Ids of a text that a decoder goes on with: as a document begins."""
         return [*self.begin_ids, *self.encode(text)]
 
-    def encode_documents(self, texts: Sequence[str], *, threads: int | None = None) -> list[Ids]:
-        """Ids of each text, the same as `encode` gives, by the fastest way there is.
-
-        threads: None: all cores; 1 where each core has a process of its own.
-        """
-        alone = threads == 1 or self._fast is None
-        if alone and self._by_words and sum(map(len, texts)) > _MUCH and _has_blanks(texts):
-            return self._by_words(texts)
+    def encode_documents(self, texts: Sequence[str]) -> list[Ids]:
+        """Ids of each text, the same as `encode` gives, by the fastest way there is."""
         if self._fast:
-            if threads == 1:
-                return [self._fast(text) for text in texts]
-            with ThreadPoolExecutor(threads or usable_cpus()) as pool:
-                return list(pool.map(self._fast, texts))
+            return [self._fast(text) for text in texts]
+        if self._by_words and sum(map(len, texts)) > _MUCH and _has_blanks(texts):
+            return self._by_words(texts)
         encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         pairs = zip(texts, encodings, strict=True)
         return [

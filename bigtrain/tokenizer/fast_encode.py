@@ -1,21 +1,26 @@
 """Faster ways from text to ids than `tokenizers` itself, each taken only where the ids are the same.
 
-byte-level BPE with a pre-tokenizer known here    tiktoken, given the ranks of the merges
+byte-level BPE with a pre-tokenizer known here    gigatoken, which knows a word again that it has seen; tiktoken,
+                                                  given the ranks of the merges, for the youngest characters
 bytes, characters                                 one table look-up per unit, in numpy
 words of GPT-2's pattern, each by itself          a table of words (`word_encoder.py`)
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import sys
 from collections.abc import Callable, Collection
 from typing import Any
 
+import gigatoken
 import numpy as np
 import tiktoken
 import tokenizers
 from numpy.typing import NDArray
 
+from bigtrain.tokenizer.splitting import categories, code_points
 from bigtrain.tokenizer.word_encoder import WordEncoder
 
 Encoder = Callable[[str], NDArray[np.uint32]]
@@ -29,14 +34,18 @@ CHARACTER = r"[\s\S]"
 GPT2_SPLIT = {"type": "Split", "pattern": {"Regex": GPT2}, "behavior": "Isolated", "invert": False}
 METASPACE = {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "never", "split": False}
 
-# What two regex engines may see differently: the scripts of recent Unicode versions (15.0 to 17.0), every kind of
-# blank, the case of the long s, marks without a base.
+_MUCH = 32 << 20  # characters of which gigatoken remembers the words; then all are forgotten
+
+# What two libraries may see differently: every kind of blank, the case of the long s, marks without a base, and the
+# scripts of recent Unicode versions (15.0 to 17.0).
 _PROBE = (
     "It's WE'LL '\u017f don't\t\tx  \r\n\n  12345 3\u00b2\u00bd \u2167 \u0663\u0664 na\u00efve e\u0301 \u0301\u0302 "
     "\u4e2d\u6587 \u3041\u30a2 \ud55c\uad6d \u0e44\u0e17\u0e22 \u0939\u093f\u0928\u094d \U0001f469\u200d\U0001f467 "
     "<|endoftext|> ... --- _a_1_ a\x85b\xa0c\u1680d\u2003e\u2028f\u2029g\u202fh\u205fi\u3000j\ufeffk\u200bl\x1cm\x1fn\0"
-    "a\U00011f02\U0001e4d0b1\U0001d2c0 \U0002ebf0 a\u1c89\U000105c0 1\U00010d40\U0001ccf0 \U000323b0 a\ua7ce\U00016ea0"
     "   a    1     !      \n       "
+)
+_YOUNG = (
+    "a\U00011f02\U0001e4d0b1\U0001d2c0 \U0002ebf0 a\u1c89\U000105c0 1\U00010d40\U0001ccf0 \U000323b0 a\ua7ce\U00016ea0"
 )
 
 
@@ -87,7 +96,7 @@ def fast_encoder(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> Encoder
         return None  # these are found in text before anything else
     if spec["normalizer"] is None and (table := _byte_table(spec) or _character_table(spec)):
         return table
-    return _tiktoken(spec, backend)
+    return _byte_level(spec, backend)
 
 
 def _steps(spec: dict[str, Any]) -> list[dict[str, Any]]:
@@ -123,26 +132,52 @@ def _character_table(spec: dict[str, Any]) -> Encoder | None:
     return lambda text: table[np.frombuffer(text.encode("utf-32-le"), "<u4")]
 
 
-def _tiktoken(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> Encoder | None:
+def _byte_level(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> Encoder | None:
     pattern, special = _pattern(spec), {token["content"]: token["id"] for token in spec["added_tokens"]}
     if pattern is None or spec["normalizer"] not in (None, {"type": "NFC"}):
         return None
     ranks = _ranks(spec, special)
     if ranks is None or not _splits_alike(pattern, backend):
         return None
-    encoding = tiktoken.Encoding("bigtrain", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
-    normalizer = backend.normalizer
+    by_ranks = tiktoken.Encoding("bigtrain", pat_str=pattern, mergeable_ranks=ranks, special_tokens=special)
+    by_words, normalizer = _Remembering(spec), backend.normalizer
 
     def encode(text: str) -> NDArray[np.uint32]:
-        if normalizer is not None and not text.isascii():
+        if text.isascii():
+            return by_words(text)
+        if normalizer is not None:
             text = normalizer.normalize_str(text)
+        if _known()[code_points(text)].all():
+            return by_words(text)
         try:
-            return encoding.encode_to_numpy(text, disallowed_special=())
+            return by_ranks.encode_to_numpy(text, disallowed_special=())
         except ValueError:  # a run of some 500,000 blanks is too much for its regex engine
             return np.array(backend.encode(text, add_special_tokens=False).ids, np.uint32)
 
-    agrees = encode(_PROBE).tolist() == backend.encode(_PROBE, add_special_tokens=False).ids
+    texts = (_PROBE, _PROBE + _YOUNG)
+    agrees = all(encode(text).tolist() == backend.encode(text, add_special_tokens=False).ids for text in texts)
     return encode if agrees else None
+
+
+class _Remembering:
+    """gigatoken with bounds: what it remembers of the words that it has seen grows with the text."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        # Special tokens are not to be found in text.
+        self._spec, self._left = json.dumps({**spec, "normalizer": None, "added_tokens": []}), 0
+
+    def __call__(self, text: str) -> NDArray[np.uint32]:
+        if self._left <= 0:
+            self._encoder, self._left = gigatoken.Tokenizer.from_json(self._spec), _MUCH
+        self._left -= len(text)
+        return self._encoder.encode(text)
+
+
+@functools.cache
+def _known() -> NDArray[np.bool_]:
+    """Whether the Unicode tables of this Python know a code point, (0x110000,): later ones may call others letters."""
+    known = categories() != b"Cn"
+    return np.pad(known, (0, sys.maxunicode + 1 - len(known)))
 
 
 def _pattern(spec: dict[str, Any]) -> str | None:
@@ -181,7 +216,7 @@ def _ranks(spec: dict[str, Any], special: Collection[str]) -> dict[bytes, int] |
         and all(0 <= a < b for a, b in zip([0, *merged], merged, strict=False))
     ):
         return None
-    plain = tokenizers.Tokenizer.from_str(json.dumps({**spec, "model": {**model, "ignore_merges": False}})).model
+    plain = tokenizers.models.BPE(model["vocab"], [tuple(pair) for pair in pairs])
     if any(len(plain.tokenize(token)) != 1 for token in vocab):
         return None
     return {bytes(BYTE_OF[character] for character in token): id_ for token, id_ in vocab.items()}
@@ -189,11 +224,11 @@ def _ranks(spec: dict[str, Any], special: Collection[str]) -> dict[bytes, int] |
 
 def _splits_alike(pattern: str, backend: tokenizers.Tokenizer) -> bool:
     """Whether this release of tiktoken, with its own Unicode tables, cuts the probe into the same words."""
-    words = [bytes(BYTE_OF[c] for c in word) for word, _ in backend.pre_tokenizer.pre_tokenize_str(_PROBE)]
+    words = [bytes(BYTE_OF[c] for c in word) for word, _ in backend.pre_tokenizer.pre_tokenize_str(_PROBE + _YOUNG)]
     whole = {word for word in words if len(word) > 1}
     ranks = {bytes([byte]): byte for byte in range(256)} | {word: 256 + n for n, word in enumerate(sorted(whole))}
     encoding = tiktoken.Encoding("probe", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-    return encoding.decode_tokens_bytes(encoding.encode_ordinary(_PROBE)) == words
+    return encoding.decode_tokens_bytes(encoding.encode_ordinary(_PROBE + _YOUNG)) == words
 
 
 def word_encoder(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> WordEncoder | None:
@@ -202,8 +237,4 @@ def word_encoder(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> WordEnc
     plain = spec["normalizer"] is None and all(token["special"] for token in spec["added_tokens"])
     if not by_gpt2 or not plain or spec["model"].get("dropout"):
         return None
-    special = {token["content"] for token in spec["added_tokens"]}
-    if ranks := _ranks(spec, special):
-        whole = tiktoken.Encoding("word", pat_str=r"[\s\S]+", mergeable_ranks=ranks, special_tokens={})
-        return WordEncoder(whole.encode_ordinary)
     return WordEncoder(lambda word: backend.encode(word, add_special_tokens=False).ids)

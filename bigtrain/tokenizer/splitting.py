@@ -110,6 +110,13 @@ def _kinds_of(codes: Codes) -> NDArray[np.uint8]:
 
 
 @functools.cache
+def categories() -> NDArray[np.bytes_]:
+    """The general category of each code point to this Python, (0x40000,) of two bytes: all planes of letters."""
+    names = "".join(map(unicodedata.category, map(chr, range(_PLANES))))
+    return np.frombuffer(names.encode("ascii"), "S2")
+
+
+@functools.cache
 def _gpt2_table() -> NDArray[np.uint8]:
     """The kind of every code point that this Python knows; the others are asked for when they occur.
 
@@ -117,15 +124,15 @@ def _gpt2_table() -> NDArray[np.uint8]:
     checked here, on three long words; where it does not, it is asked about each character.
     """
     table = np.full(_TABLE_SIZE, _UNKNOWN, np.uint8)
-    groups: dict[int, list[int]] = {_LETTER: [], _NUMBER: [], _OTHER: []}
-    for code in range(_PLANES):
-        category = unicodedata.category(chr(code))
-        if category in ("Cc", "Zs", "Zl", "Zp"):
-            table[code] = _kind_in_tokenizers(chr(code))
-        elif category not in ("Cn", "Cs"):
-            groups[{"L": _LETTER, "N": _NUMBER}.get(category[0], _OTHER)].append(code)
-    for kind, codes in groups.items():
-        if _n_words("".join(map(chr, codes))) == 1:
+    known = categories()
+    blank = np.isin(known, [b"Cc", b"Zs", b"Zl", b"Zp"])
+    letter, number = (known.astype("S1") == first for first in (b"L", b"N"))
+    other = ~(blank | letter | number | np.isin(known, [b"Cn", b"Cs"]))
+    for code in np.flatnonzero(blank).tolist():
+        table[code] = _kind_in_tokenizers(chr(code))
+    for kind, of_kind in ((_LETTER, letter), (_NUMBER, number), (_OTHER, other)):
+        codes = np.flatnonzero(of_kind)
+        if _n_words("".join(map(chr, codes.tolist()))) == 1:
             table[codes] = kind
     return table
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import unicodedata
 import warnings
 from collections.abc import Callable
 
@@ -13,12 +12,12 @@ from numpy.typing import NDArray
 
 from bigtrain.data.tokenizer_schema import WordBoundaries
 from bigtrain.errors import UserError
-from bigtrain.tokenizer.splitting import Codes, code_points
+from bigtrain.tokenizer.splitting import Codes, categories, code_points
 
 Flags = NDArray[np.bool_]
 
 _MARK, _LETTER, _JOINER, _HAN, _BLANK = range(5)
-_TABLE_SIZE, _PLANES = 0x110000, 0x40000
+_TABLE_SIZE = 0x110000
 _HAN_BLOCKS = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00), (0x20000, 0x323B0))
 _HAN_RUN = re.compile("[" + "".join(f"{chr(first)}-{chr(end - 1)}" for first, end in _HAN_BLOCKS) + "]{2,}")
 
@@ -91,12 +90,11 @@ def _kinds(codes: Codes) -> NDArray[np.uint8]:
 
 @functools.cache
 def _table() -> NDArray[np.uint8]:
-    table = np.zeros(_TABLE_SIZE, np.uint8)
-    kinds = {"L": _LETTER, "N": _LETTER, "M": _LETTER, "Z": _BLANK}
-    for code in range(_PLANES):
-        character = chr(code)
-        category = unicodedata.category(character)
-        table[code] = _BLANK if character.isspace() else _JOINER if category == "Cf" else kinds.get(category[0], _MARK)
+    table, known = np.full(_TABLE_SIZE, _MARK, np.uint8), categories()
+    here = table[: len(known)]
+    here[np.isin(known.astype("S1"), [b"L", b"N", b"M"])] = _LETTER
+    here[known == b"Cf"] = _JOINER
+    here[[code for code in range(0x3001) if chr(code).isspace()]] = _BLANK
     for first, end in _HAN_BLOCKS:
         table[first:end] = _HAN
     return table

@@ -2,11 +2,13 @@
 
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 import tokenizers
+from random_text import LONG_RUNS, random_texts
 from tokenizers import decoders, models, pre_tokenizers
 
 from bigtrain.data.schema import BPEConfig
@@ -133,6 +135,54 @@ def test_every_code_point_is_of_the_same_class_in_both_libraries(spec: dict[str,
     ranks = {bytes([byte]): byte for byte in range(256)} | {word: 256 + n for n, word in enumerate(whole)}
     encoding = fast_encode.tiktoken.Encoding("all", pat_str=GPT2, mergeable_ranks=ranks, special_tokens={})
     assert encoding.decode_tokens_bytes(encoding.encode_ordinary(text)) == words
+
+
+@pytest.mark.parametrize("pattern", [GPT2, LLAMA3, QWEN2])
+def test_every_character_is_encoded_as_tokenizers_does(spec: dict[str, Any], pattern: str) -> None:
+    """The youngest ones too: gigatoken knows letters that the others do not know yet.
+
+    One of each 16, which stand in one row of every table, in one text with the next ones of that row where it is young.
+    """
+    tokenizer = Tokenizer({**spec, "pre_tokenizer": split_by(pattern)})
+    fast = fast_encoder(tokenizer.spec, tokenizer.backend)
+    assert fast is not None
+    known = fast_encode._known()
+    for first in range(0, 0x36000, 1024):
+        block = [code for code in range(first, first + 1024) if not 0xD800 <= code < 0xE000]
+        codes = [code for code in block if code % 16 == 0 or not known[code]]
+        texts = [f"a{c}'ve {c}b1{c} {c}{c}  x{c}\n{c} 'S" for c in map(chr, codes)]
+        of_known = "".join(text for text, code in zip(texts, codes, strict=True) if known[code])
+        for text in (of_known, *random.Random(first).sample(texts, min(8, len(texts))), "".join(texts)):
+            assert fast(text).tolist() == tokenizer.encode(text), hex(first)
+
+
+def test_the_youngest_characters_are_not_left_to_gigatoken(spec: dict[str, Any]) -> None:
+    vocab = {token: id_ for id_, token in enumerate(BYTE_OF)} | {"ve": 256, "'ve": 257}
+    tokenizer = Tokenizer(changed_model(spec, vocab, [["v", "e"], ["'", "ve"]]))
+    text = "a\U000323b0've"  # a letter since Unicode 17.0; to the others a mark, with which the apostrophe goes
+    fast, alone = fast_encoder(tokenizer.spec, tokenizer.backend), fast_encode._Remembering(tokenizer.spec)
+    assert fast is not None
+    assert fast(text).tolist() == tokenizer.encode(text)
+    assert alone(text).tolist() != tokenizer.encode(text), "if these agree, the check of characters can go"
+
+
+def test_random_texts_while_words_are_forgotten(spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_encode, "_MUCH", 2000)
+    tokenizer = Tokenizer(spec)
+    texts = [*random_texts(400, seed=33), *LONG_RUNS, "", "\0", "<|endoftext|>"]
+    for text, ids in zip(texts, tokenizer.encode_documents(texts), strict=True):
+        assert ids.tolist() == tokenizer.encode(text), repr(text[:200])
+
+
+def test_threads_share_what_is_remembered(spec: dict[str, Any]) -> None:
+    """As those of a Dask worker do."""
+    tokenizer = Tokenizer(spec)
+    texts = [[f"{word} {number}{word}" for word in random_texts(60, seed=number)] for number in range(8)]
+    tokenizer.encode_documents([""])
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(tokenizer.encode_documents, texts))
+    for given, ids in zip(texts, found, strict=True):
+        assert [one.tolist() for one in ids] == [tokenizer.encode(text) for text in given]
 
 
 def test_bytes_and_characters_by_table() -> None:

@@ -7,6 +7,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -40,7 +41,6 @@ from bigtrain.tokenizer import Tokenizer, train
 
 _LITTLE = 16 << 20  # bytes of input that need no other process where they are only read and encoded
 _LITTLE_WITH_STEPS = 2 << 20  # and where they are cleaned or compared
-_FEW_CORES = 3  # the way to encode on one of them is about as fast as the other one on all of these
 
 
 class _Job(Protocol):
@@ -93,10 +93,10 @@ class Preparation:
             kept = self._duplicates(pool, documents)
             placings = self._split(kept)
             tokenizer = self._tokenizer(placings)
+            measuring = self._measure(pool, placings)
             tokens = self._tokens(pool, placings)
-        measured: Facts = {"vocab_size": tokenizer.vocab_size}
-        if self.candidates is not None:
-            measured = tokenizer_figures(tokenizer, placings, self.plan.words, self.candidates)
+            with pool.watched():
+                measured = measuring.result() if measuring else {"vocab_size": tokenizer.vocab_size}
         figures = statistics(self.plan, documents, tokens, self.work.path / "duplicates", measured)
         for name, source in figures["sources"].items():
             if absent := [field for field, n in source["missing"].items() if n == source["documents"]]:
@@ -233,9 +233,18 @@ class Preparation:
             chosen.save(temporary)
         return stored_tokenizer(folder, self.plan.fingerprint)
 
+    def _measure(self, pool: Workers, placings: list[Placing]) -> Future[Facts] | None:
+        """The tokenizer's figures, if they are asked for: one more piece of work beside that on the parts."""
+        if self.candidates is None:
+            return None
+        folder, fingerprint = self.work.path / "tokenizer", self.plan.fingerprint
+        with pool.watched():
+            return pool.executor.submit(
+                tokenizer_figures, folder, fingerprint, placings, self.plan.words, self.candidates
+            )
+
     def _tokens(self, pool: Workers, placings: list[Placing]) -> list[Path]:
         """Encode what is kept of every part. Returns the folders of their tokens."""
-        threads = None if pool.inline and usable_cpus() > _FEW_CORES else 1
         sizes = [float(placing.kept.kept_rows()["characters"].sum()) for placing in placings]
         with self.display.stage("tokens", sum(sizes)) as stage:
             jobs = [
@@ -245,7 +254,6 @@ class Preparation:
                     self.plan.fingerprint,
                     self.plan.words,
                     self.plan.data.loss_between,
-                    threads,
                     self.work.path / "tokens" / f"{placing.kept.number:05}",
                     stage.begin if pool.inline else None,
                 )

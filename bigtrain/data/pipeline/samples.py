@@ -7,13 +7,15 @@ are the held-out ones, if there are any, so a tokenizer is measured on text that
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bigtrain.data.dedup.resolve import Kind
-from bigtrain.data.pipeline.tokens import Placing
+from bigtrain.data.pipeline.facts import Facts
+from bigtrain.data.pipeline.tokens import Placing, stored_tokenizer
 from bigtrain.data.schema import TokenizerConfig, WordBoundaries
 from bigtrain.data.split import PARTS, TRAIN
 from bigtrain.tokenizer import Tokenizer, compare, figures
@@ -25,15 +27,20 @@ _UNNAMED = "und"  # ISO 639 for a language that is not known
 
 
 def tokenizer_figures(
-    tokenizer: Tokenizer,
+    folder: Path,
+    fingerprint: str,
     placings: Sequence[Placing],
     words: WordBoundaries,
     candidates: Mapping[str, Tokenizer | TokenizerConfig],
-) -> dict[str, Any]:
-    """Figures of the set's tokenizer, and of others beside it. Raises UserError where one of these is none."""
+) -> Facts:
+    """Figures of the set's tokenizer, which lies in `folder`, and of others beside it.
+
+    Raises UserError where one of these is none.
+    """
     from bigtrain.data.cleaning.language import named
     from bigtrain.data.privacy.scrubber import scrub
 
+    tokenizer = stored_tokenizer(folder, fingerprint)
     boundaries = WordBoundaries.plain if words is WordBoundaries.none else words
     texts: dict[str, list[str]] = {}
     for language, text in _lowest(placings, _MEASURED, held_out_too=True):

@@ -126,7 +126,6 @@ class TokensJob:
     fingerprint: str  # of the plan
     words: WordBoundaries
     loss_between: list[str]
-    threads: int | None
     folder: Path
     progress: Callable[[float], None] | None = None  # called with numbers of characters; not where it travels
 
@@ -154,7 +153,7 @@ def make_tokens(job: TokensJob) -> TokensDone:
     kept = job.placing.kept
     with result(job.folder) as folder:
         tokenizer, tally = stored_tokenizer(job.tokenizer, job.fingerprint), Tally()
-        writer = ShardWriter(folder, tokenizer, job.words, job.loss_between, threads=job.threads)
+        writer = ShardWriter(folder, tokenizer, job.words, job.loss_between)
         documents, kinds = kept.open()
         if kept.dedup:
             _count_duplicates(tally, kept.dedup, documents, kinds)

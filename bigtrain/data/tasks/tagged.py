@@ -56,7 +56,7 @@ def encode_words(sentences: Sequence[Sentence], tokenizer: Tokenizer) -> Iterato
     blank = tokenizer.encode(" ")
     tokens = {
         text: WordTokens(ids, len(blank) if len(ids) > len(blank) and ids[: len(blank)].tolist() == blank else 0)
-        for text, ids in zip(unique, tokenizer.encode_documents(unique, threads=1), strict=True)
+        for text, ids in zip(unique, tokenizer.encode_documents(unique), strict=True)
     }
     unknown = None if tokenizer.unknown_id is None else WordTokens(np.array([tokenizer.unknown_id], np.uint32), 0)
     for sentence, row in zip(sentences, rows, strict=True):
