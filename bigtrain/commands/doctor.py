@@ -174,11 +174,13 @@ def _matmul(device: torch.device) -> dict[str, dict[str, float]]:
     """Speed and accuracy of the three ways to multiply: fp32, fp32 by the fast route, operands cast to bf16."""
     import torch
 
+    from bigtrain.parallel.hardware import worst_error
+
     ways = {"fp32": (False, torch.float32), "fp32, fast route": (True, torch.float32), "bf16": (False, torch.bfloat16)}
     table = {}
     for name, (fast, dtype) in ways.items():
         with _fp32_matmul(fast):
-            table[name] = {"gflops": _gflops(device, dtype), "error": _worst_error(device, dtype)}
+            table[name] = {"gflops": _gflops(device, dtype), "error": worst_error(device, dtype)}
     return table
 
 
@@ -211,17 +213,6 @@ def _gflops(device: torch.device, dtype: torch.dtype, n: int = 1024) -> float:
             times += 1
         wait()
     return 2 * n**3 * times / spent / 1e9
-
-
-def _worst_error(device: torch.device, dtype: torch.dtype, n: int = 512) -> float:
-    """Largest absolute error of a product of normal matrices, against float64."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(n, n, generator=generator) for _ in range(2))
-    exact = a.double() @ b.double()
-    product = a.to(device, dtype) @ b.to(device, dtype)
-    return float((product.cpu().double() - exact).abs().max())
 
 
 def _distributed() -> list[str]:
