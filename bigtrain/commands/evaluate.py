@@ -100,8 +100,7 @@ def _run(loaded: Loaded, *, dry_run: bool) -> dict[str, Any]:
             asked = [f"evals.{name}=true" for name in ("answers", "pairs") if getattr(config.evals, name)]
             refuse_unread(loaded, [key], (asked or [f"checkpoint= of {source.output}"])[0], rule)
     measurement = measure(loaded, source, tokenizer, placement)
-    labels = source.output.labels if measurement.tables else ()
-    bounds = gates.parse(config.gates, measurement.objective.metric_names, labels)
+    bounds = gates.parse(config.gates, measurement.objective.metric_names, measurement.labels)
     if dry_run:
         return _needs(source, measurement)
     if measurement.before:

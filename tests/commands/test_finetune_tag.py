@@ -13,6 +13,7 @@ from harness import WORDS, bits, cli, run_verb, task_sections
 
 from bigtrain.data.schema import BPEConfig, WordsConfig
 from bigtrain.errors import UserError
+from bigtrain.metrics.spans import spans_of
 from bigtrain.models.base import Model, materialise
 from bigtrain.models.decoder import Decoder
 from bigtrain.models.huggingface import load_model, read_config, save_model
@@ -39,6 +40,10 @@ def sentence(seed: int) -> list[tuple[str, str]]:
         inside = word == "old" and place and tags[place - 1] != "O"
         tags.append("I" + tags[place - 1][1:] if inside else NAMES.get(word, "O"))
     return list(zip(words, tags, strict=True))
+
+
+def f1(precision: float, recall: float) -> float:
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def columns(sentences: list[list[tuple[str, str]]]) -> str:
@@ -101,6 +106,12 @@ def test_evaluate_measures_the_same_and_says_what_was_predicted(learned: dict[st
     assert [measured[name] for name in names] == [learned[f"best_{name}"] for name in names]
     assert measured["token_accuracy"] == learned["best_val_token_accuracy"]
     assert measured["loss"] == pytest.approx(learned["best_val_loss"], rel=1e-5)
+    assert measured["per_class"] == learned["best_per_class"]
+    assert list(measured["per_class"]) == ["CAT", "DOG", "LOC"]
+    found = [span for seed in range(1000, 1040) for span in spans_of([tag for _, tag in sentence(seed)])]
+    for kind, scores in measured["per_class"].items():
+        assert scores["support"] == sum(span[0] == kind for span in found)
+        assert scores["f1"] == pytest.approx(f1(scores["precision"], scores["recall"]))
     predictions = [json.loads(line) for line in (home / "out" / "predictions.jsonl").read_text().splitlines()]
     assert [list(zip(one["words"], one["tags"], strict=True)) for one in predictions] == [
         sentence(seed) for seed in range(1000, 1040)
@@ -115,6 +126,16 @@ def test_evaluate_measures_the_same_and_says_what_was_predicted(learned: dict[st
     assert file != "dev.conll" or task_sections(home / "run" / "report.html") == task_sections(
         home / "out" / "report.html"
     )
+
+
+def test_gates_of_types(learned: dict[str, Any], home: Path) -> None:
+    (home / "cats.conll").write_text("the O\ncat B-CAT\n")
+    given = [f"checkpoint={home / 'run'}", f"data.files={home / 'cats.conll'}", *MEASURING]
+    measured = run_verb("evaluate", [*given, "gates.f1_DOG=>0.5", "gates.recall_CAT=>=0"])
+    assert [missed.split()[0] for missed in measured["missed"]] == ["f1_DOG"]
+    assert measured["per_class"]["LOC"] == {"precision": 0, "recall": 0, "f1": 0, "support": 0}
+    with pytest.raises(UserError, match=r"(?s)gates\.f1_COW\b.*f1_LABEL"):
+        run_verb("evaluate", [*given, "gates.f1_COW=>1"])
 
 
 def test_wrong_tags_are_in_the_report(learned: dict[str, Any], home: Path) -> None:

@@ -72,6 +72,7 @@ class Measurement:
     predictions: Callable[[dict[str, NDArray[Any]]], Iterator[dict[str, Any]]] | None = None
     sections: Callable[[dict[str, NDArray[Any]]], list[str]] | None = None
     tables: Callable[[dict[str, NDArray[Any]]], dict[str, Any]] | None = None  # `per_class` and such, by label
+    labels: Sequence[str] = ()  # of `per_class`
     before: Callable[[], None] | None = None  # what is to be known before the first batch
     written: int = 0  # tokens that the model writes at most, each in a pass of its own
 

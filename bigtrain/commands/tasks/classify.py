@@ -120,4 +120,5 @@ def classify_measurement(
         objective: Classify | MultiLabel = MultiLabel(thresholds, every_label=_mixed(found))
     else:
         report, objective = OneLabel(labels, files), Classify(every_label=len(np.unique(found)) == len(labels))
-    return Measurement(objective, measured.batches, measured.size, report.predictions, report.sections, report.tables)
+    told = (report.predictions, report.sections, report.tables)
+    return Measurement(objective, measured.batches, measured.size, *told, labels=source.output.labels)

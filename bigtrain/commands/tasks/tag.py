@@ -65,6 +65,7 @@ def tag_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
         _say_cut(rows, seq_len)
         before = warn_of_leaks(_places(training), _places(checked), "sentences")
     objective = Tag(labels, validation)
+    report = TagReport(objective)
     return Task(
         model=model,
         init_from=folder,
@@ -77,7 +78,8 @@ def tag_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
         batch_rows=n_rows,
         new_head=config.objective.new_head,
         before=before,
-        sections=lambda sums: TagReport(objective).sections(sums),
+        sections=report.sections,
+        tables=report.tables,
     )
 
 
@@ -128,4 +130,6 @@ def tag_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, p
     report = TagReport(objective := Tag(labels, rows))
     size = {"sentences": len(sentences), "words": len(rows.tags)}
     batches = rows.batches(rows_at_once(config, int(rows.lengths.max())))
-    return Measurement(objective, batches, size, report.predictions, report.sections)
+    return Measurement(
+        objective, batches, size, report.predictions, report.sections, report.tables, labels=report.kinds
+    )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from bigtrain.data.tasks.tagged import TaggedRows
 from bigtrain.evaluation.page import Number, section, table
 from bigtrain.evaluation.task_report import labels_section, wrong_tags_section
+from bigtrain.metrics.classification import label_tables
 from bigtrain.metrics.spans import spans_per_type
 from bigtrain.objectives.tag import Tag
 
@@ -20,8 +22,16 @@ class TagReport:
     """What was predicted for the words of each sentence."""
 
     def __init__(self, objective: Tag) -> None:
-        assert objective.rows is not None
-        self.objective, self.rows = objective, objective.rows
+        self.objective = objective
+        types = {label.partition("-")[2] for label in objective.labels if label != "O"}
+        self._typed = objective.marks_spans and "" not in types
+        self.kinds = tuple(sorted(types)) if self._typed else objective.labels  # of which `tables` tells
+
+    @property
+    def rows(self) -> TaggedRows:
+        """What is measured."""
+        assert self.objective.rows is not None
+        return self.objective.rows
 
     def predictions(self, sums: Sums) -> Iterator[dict[str, Any]]:
         """Words, tags and predicted tags of each sentence."""
@@ -33,6 +43,17 @@ class TagReport:
                 "predicted": tags,
                 "where": sentence.where(),
             }
+
+    def tables(self, sums: Sums) -> dict[str, Any]:
+        """Precision, recall and F1 of each type of span; of each tag, where these are not of typed spans."""
+        found = self.rows.of_words(sums["tags"])
+        if not self._typed:
+            return label_tables(self.objective.labels, self.objective.confusion(found))
+        truth = [sentence.tags for sentence in self.rows.sentences]
+        nothing = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+        return {
+            "per_class": dict.fromkeys(self.kinds, nothing) | spans_per_type(list(self.rows.by_sentence(found)), truth)
+        }
 
     def sections(self, sums: Sums) -> list[str]:
         """Spans by type, tags, and the sentences with the most wrong ones."""
