@@ -10,21 +10,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from bigtrain.data.dedup.resolve import resolve
 from bigtrain.data.executor import Workers, dask_workers, local_workers
 from bigtrain.data.executor_schema import DaskConfig, ExecutorConfig, LocalConfig
 from bigtrain.data.pipeline.display import Display, Stage
-from bigtrain.data.pipeline.documents import DocumentsDone, DocumentsJob, excerpt, make_documents
+from bigtrain.data.pipeline.documents import DocumentsDone, DocumentsJob, make_documents
+from bigtrain.data.pipeline.duplicates import compare, is_compared
 from bigtrain.data.pipeline.facts import Facts, load
 from bigtrain.data.pipeline.nothing import nothing_learned, nothing_left, nothing_to_train_on
 from bigtrain.data.pipeline.plan import Plan
 from bigtrain.data.pipeline.results import is_whole, result
 from bigtrain.data.pipeline.samples import tokenizer_figures
-from bigtrain.data.pipeline.statistics import DUPLICATES, STATISTICS, counts_by_stage, statistics
+from bigtrain.data.pipeline.statistics import STATISTICS, counts_by_stage, statistics
 from bigtrain.data.pipeline.steps import Steps
 from bigtrain.data.pipeline.store import Documents
 from bigtrain.data.pipeline.tokens import Kept, Placing, TokensJob, counts_of, make_tokens, stored_tokenizer
@@ -163,32 +163,9 @@ class Preparation:
     def _duplicates(self, pool: Workers, documents: list[Path]) -> list[Kept]:
         """Compare all documents, where that is asked for."""
         dedup, folder = self.plan.steps.dedup, self.work.path / "duplicates"
-        if dedup and not (folder / DUPLICATES).exists():
-            folder.mkdir(exist_ok=True)
-            with self.display.stage("duplicates", 1, "") as stage, pool.watched():
-                before = [0.0]
-
-                def progress(done: int, total: int) -> None:
-                    stage.advance(done / total - before[0])
-                    before[0] = done / total
-
-                found = resolve(documents, dedup, pool.executor, folder, progress=progress)
-
-            def shown(place: tuple[int, int]) -> dict[str, Any]:
-                part, row = Documents(documents[place[0]]), place[1]
-                return {**part.where(row), "text": excerpt(part[row])}
-
-            examples = [
-                {
-                    "kind": example.kind.name,
-                    "similarity": round(example.similarity, 3),
-                    "kept": shown(example.kept),
-                    "dropped": shown(example.dropped),
-                }
-                for example in found.examples
-            ]
-            counts = {"exact": found.exact, "near": found.near, "paragraphs": found.paragraphs}
-            write_json(folder / DUPLICATES, {**counts, "examples": examples})
+        if dedup and not is_compared(folder):
+            with self.display.stage("duplicates", 1, "") as stage:
+                compare(documents, dedup, pool, folder, stage)
         return [Kept(number, part, folder if dedup else None, dedup) for number, part in enumerate(documents)]
 
     def _split(self, kept: list[Kept]) -> list[Placing]:

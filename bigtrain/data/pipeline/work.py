@@ -109,10 +109,14 @@ def _locked(path: Path, *, wait: bool) -> tuple[int, bool]:
     Returns its descriptor, and whether there are locks: some network file systems have none.
     """
     while True:
-        path.mkdir(parents=True, exist_ok=True)
         try:
+            path.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDONLY)
         except FileNotFoundError:  # removed by its holder in between
+            continue
+        except FileExistsError:  # and so may be what `mkdir` has run into, unless it is no folder
+            if path.is_file():
+                raise
             continue
         try:
             try:

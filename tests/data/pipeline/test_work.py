@@ -56,7 +56,8 @@ def test_another_plan_begins_anew(tmp_path: Path) -> None:
         assert not (work.path / "documents").exists()
 
 
-def test_a_second_holder_is_refused_by_name_or_waits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("again", range(40))  # the first may be gone at any moment of the second's beginning
+def test_a_second_holder_is_refused_by_name_or_waits(tmp_path: Path, again: int) -> None:
     final, order = tmp_path / "set", []
     waiting = threading.Event()
 
