@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
+import unicodedata
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -57,6 +59,7 @@ def byte_alphabet() -> dict[str, int]:
 
 
 BYTE_OF = byte_alphabet()
+_OF_TEXT = {character for character, byte in BYTE_OF.items() if byte not in (0xC0, 0xC1) and byte < 0xF5}  # of UTF-8
 
 
 def keeps_every_byte(spec: dict[str, Any]) -> bool:
@@ -92,11 +95,52 @@ def fast_encoder(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> Encoder
 
     spec: the content of the tokenizer.json that `backend` was made from, special tokens not to be found in text.
     """
-    if not all(token["special"] for token in spec["added_tokens"]):
-        return None  # these are found in text before anything else
+    special = [token for token in spec["added_tokens"] if token["special"]]
+    if len(special) < len(spec["added_tokens"]):
+        return _around_added(spec, special, backend)
     if spec["normalizer"] is None and (table := _byte_table(spec) or _character_table(spec)):
         return table
     return _byte_level(spec, backend)
+
+
+def _around_added(spec: dict[str, Any], special: list[dict[str, Any]], backend: tokenizers.Tokenizer) -> Encoder | None:
+    """With tokens that are found in text before anything else (GPT-NeoX's runs of blanks, Qwen's <think>)."""
+    added = [token for token in spec["added_tokens"] if not token["special"]]
+    normalizer, by_text = backend.normalizer, [token["normalized"] for token in added]
+    if (
+        spec["model"].get("type") != "BPE"
+        or any(token["single_word"] or token["lstrip"] or token["rstrip"] for token in added)
+        or len({*by_text}) > 1
+    ):
+        return None
+    contents = [token["content"] for token in added]
+    if normalizer and not all(map(str.isascii, contents)):
+        return None
+    ids = {content: np.array([backend.token_to_id(content)], np.uint32) for content in contents}
+    model = spec["model"]
+    made = BYTE_OF.keys() | {left + right for left, right in _merges(model)}
+    vocab = {token: id_ for token, id_ in model["vocab"].items() if token not in ids or token in made}
+    rest = {**spec, "added_tokens": special, "model": {**model, "vocab": vocab}}
+    plain = tokenizers.Tokenizer.from_str(json.dumps(rest))
+    plain.encode_special_tokens = True
+    between = fast_encoder(rest, plain)
+    if between is None:
+        return None
+    # A special token is text, but the longest that matches counts, and what it covers is no other token.
+    sought = {token["content"] for token in spec["added_tokens"] if token["normalized"] == by_text[0]}
+    pattern = re.compile("|".join(map(re.escape, sorted(sought, key=len, reverse=True))))
+
+    def encode(text: str) -> NDArray[np.uint32]:
+        if by_text[0]:
+            text = _normal(text, normalizer)
+        pieces, at = list[NDArray[np.uint32]](), 0
+        for match in pattern.finditer(text):
+            if match.group() in ids:
+                pieces += [between(text[at : match.start()]), ids[match.group()]]
+                at = match.end()
+        return np.concatenate([*pieces, between(text[at:])])
+
+    return encode if _agrees(encode, backend, "".join(f"{content} a{content}" for content in sorted(sought))) else None
 
 
 def _steps(spec: dict[str, Any]) -> list[dict[str, Any]]:
@@ -143,20 +187,27 @@ def _byte_level(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> Encoder 
     by_words, normalizer = _Remembering(spec), backend.normalizer
 
     def encode(text: str) -> NDArray[np.uint32]:
-        if text.isascii():
-            return by_words(text)
-        if normalizer is not None:
-            text = normalizer.normalize_str(text)
-        if _known()[code_points(text)].all():
+        text = _normal(text, normalizer)
+        if _is_known(text):
             return by_words(text)
         try:
             return by_ranks.encode_to_numpy(text, disallowed_special=())
         except ValueError:  # a run of some 500,000 blanks is too much for its regex engine
             return np.array(backend.encode(text, add_special_tokens=False).ids, np.uint32)
 
-    texts = (_PROBE, _PROBE + _YOUNG)
-    agrees = all(encode(text).tolist() == backend.encode(text, add_special_tokens=False).ids for text in texts)
-    return encode if agrees else None
+    return encode if _agrees(encode, backend) else None
+
+
+def _agrees(encode: Encoder, backend: tokenizers.Tokenizer, more: str = "") -> bool:
+    texts = (_PROBE + more, _PROBE + _YOUNG)
+    return all(encode(text).tolist() == backend.encode(text, add_special_tokens=False).ids for text in texts)
+
+
+def _normal(text: str, normalizer: tokenizers.normalizers.Normalizer | None) -> str:
+    """NFC, if that is the tokenizer's; most text is, and to see that takes less time than to make it."""
+    if normalizer is None or (_is_known(text) and unicodedata.is_normalized("NFC", text)):
+        return text
+    return str(normalizer.normalize_str(text))
 
 
 class _Remembering:
@@ -180,6 +231,10 @@ def _known() -> NDArray[np.bool_]:
     return np.pad(known, (0, sys.maxunicode + 1 - len(known)))
 
 
+def _is_known(text: str) -> bool:
+    return text.isascii() or bool(_known()[code_points(text)].all())
+
+
 def _pattern(spec: dict[str, Any]) -> str | None:
     """The regular expression that cuts text into words, if it is one whose meaning is the same in both libraries."""
     *split, last = _steps(spec) or [{"type": None}]
@@ -199,27 +254,33 @@ def _ranks(spec: dict[str, Any], special: Collection[str]) -> dict[bytes, int] |
     """Bytes of each token -> id, if merging by lowest id (tiktoken) is merging by the list of merges (tokenizers).
 
     tiktoken joins the neighbours whose union has the lowest id; tokenizers joins the pair that stands first in the
-    list. These agree if every byte has a token, every other token comes from exactly one merge, ids ascend along the
-    list, and each token's own bytes are merged into that token.
+    list. These agree if every byte of UTF-8 has a token, every other token comes from exactly one merge, ids ascend
+    along the list, and each token's own bytes are merged into that token.
     """
     model = spec["model"]
     settings = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback")
     if model.get("type") != "BPE" or any(model.get(setting) for setting in settings):
         return None
     vocab = {token: id_ for token, id_ in model["vocab"].items() if token not in special}
-    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+    pairs = _merges(model)
     merged = [vocab.get(left + right, -1) for left, right in pairs]
     if not (
-        BYTE_OF.keys() <= vocab.keys()
+        vocab.keys() >= _OF_TEXT
         and all(BYTE_OF.keys() >= set(token) for token in vocab)
-        and len(vocab) == len(BYTE_OF) + len(merged)
+        and len(vocab) == len(vocab.keys() & BYTE_OF.keys()) + len(merged)
         and all(0 <= a < b for a, b in zip([0, *merged], merged, strict=False))
     ):
         return None
-    plain = tokenizers.models.BPE(model["vocab"], [tuple(pair) for pair in pairs])
+    plain = tokenizers.models.BPE(model["vocab"], pairs)
     if any(len(plain.tokenize(token)) != 1 for token in vocab):
         return None
     return {bytes(BYTE_OF[character] for character in token): id_ for token, id_ in vocab.items()}
+
+
+def _merges(model: dict[str, Any]) -> list[tuple[str, str]]:
+    """As files of both versions write them: "a b", and ["a", "b"]."""
+    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"])
+    return [(left, right) for left, right in pairs]
 
 
 def _splits_alike(pattern: str, backend: tokenizers.Tokenizer) -> bool:

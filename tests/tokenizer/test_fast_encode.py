@@ -3,6 +3,7 @@
 import json
 import random
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,12 +77,48 @@ def test_other_forms(spec: dict[str, Any], changes: dict[str, Any]) -> None:
     assert not is_fast({**spec, **changes})
 
 
-def test_a_token_that_is_not_special_is_found_in_text(spec: dict[str, Any]) -> None:
-    added = {**spec["added_tokens"][0], "content": "naïve", "id": 320, "special": False}
-    changed = {**spec, "added_tokens": [*spec["added_tokens"], added]}
-    assert not is_fast(changed)
+def with_added(spec: dict[str, Any], *contents: str, **changes: object) -> dict[str, Any]:
+    """Tokens that are not special: they are found in text before anything else."""
+    plain = {**spec["added_tokens"][0], "special": False, "normalized": False, **changes}
+    added = [{**plain, "content": content, "id": 330 + number} for number, content in enumerate(contents)]
+    return {**spec, "added_tokens": [*spec["added_tokens"], *added]}
+
+
+@pytest.mark.parametrize("normalizer", [None, {"type": "NFC"}])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_a_token_that_is_not_special_is_found_in_text(
+    spec: dict[str, Any], normalizer: object, *, normalized: bool
+) -> None:
+    contents = ["o'c", "  ", "   ", "<think>", "there", "e", "<|endoftext|>>"]
+    changed = with_added({**spec, "normalizer": normalizer}, *contents, normalized=normalized)
+    assert is_fast(changed)
     tokenizer = Tokenizer(changed)
-    assert tokenizer.backend.token_to_id("naïve") in tokenizer.encode(TEXT)
+    assert tokenizer.backend.token_to_id("o'c") in tokenizer.encode(TEXT)
+    for text in (
+        *["", " ", "    ", "e\u0301", "cafe\u0301  there", "<think>\n\n</think>there'sthere", "e" * 9],
+        *["<|endoftext|>", "a<|endoftext|>>b", "<<|endoftext|>", "the\U000323b0've e\u0301\U000323b0"],
+        *random_texts(300, seed=34),
+    ):
+        assert tokenizer.encode_documents([text])[0].tolist() == tokenizer.encode(text), repr(text)
+
+
+@pytest.mark.parametrize("changes", [{"lstrip": True}, {"rstrip": True}, {"single_word": True}])
+def test_tokens_that_look_around_themselves_are_left_to_tokenizers(spec: dict[str, Any], changes: Any) -> None:
+    assert not is_fast(with_added(spec, "naïve", **changes))
+
+
+def test_a_token_that_normalising_may_change_is_left_to_tokenizers(spec: dict[str, Any]) -> None:
+    assert not is_fast(with_added({**spec, "normalizer": {"type": "NFC"}}, "cafe\u0301"))
+    assert is_fast(with_added(spec, "cafe\u0301"))
+
+
+def test_a_real_tokenizer_with_runs_of_blanks(test_data: Path) -> None:
+    tokenizer = Tokenizer.load(test_data / "neox_tokenizer" / "allenai_gpt-neox-olmo-dolma-v1_5.json")
+    assert tokenizer._fast is not None
+    page = next(test_data.glob("web_html/*.html")).read_text(encoding="utf-8", errors="replace")[:200_000]
+    texts = [page, TEXT, "def f():\n        return {\n" + " " * 30 + "1}", *random_texts(200, seed=35), *LONG_RUNS]
+    for text, ids in zip(texts, tokenizer.encode_documents(texts), strict=True):
+        assert ids.tolist() == tokenizer.encode(text), repr(text[:200])
 
 
 def changed_model(spec: dict[str, Any], vocab: dict[str, int], merges: list[list[str]], **more: Any) -> dict[str, Any]:
@@ -98,8 +135,10 @@ def test_ranks_that_would_not_be_merges(spec: dict[str, Any]) -> None:
     assert not is_fast(changed_model(spec, vocab, merges[:-1])), "a token whose merge is missing"
     random_merges = changed_model(spec, vocab, merges, dropout=0.1)
     assert fast_encoder(random_merges, Tokenizer(random_merges).backend) is None
-    missing = {token: id_ for token, id_ in vocab.items() if token != "ÿ"}
+    missing = {token: id_ for token, id_ in vocab.items() if token != "Q"}
     assert not is_fast(changed_model(spec, missing, merges)), "a byte without a token"
+    without = {token: id_ for token, id_ in vocab.items() if token != "ÿ"}
+    assert is_fast(changed_model(spec, without, merges)), "a byte that UTF-8 has not"
 
 
 def test_a_token_whose_own_bytes_are_merged_otherwise(spec: dict[str, Any]) -> None:
