@@ -40,13 +40,13 @@ _MUCH = 32 << 20  # characters of which gigatoken remembers the words; then all 
 
 # What two libraries may see differently: every kind of blank, the case of the long s, marks without a base, and the
 # scripts of recent Unicode versions (15.0 to 17.0).
-_PROBE = (
+_OLD = (
     "It's WE'LL '\u017f don't\t\tx  \r\n\n  12345 3\u00b2\u00bd \u2167 \u0663\u0664 na\u00efve e\u0301 \u0301\u0302 "
     "\u4e2d\u6587 \u3041\u30a2 \ud55c\uad6d \u0e44\u0e17\u0e22 \u0939\u093f\u0928\u094d \U0001f469\u200d\U0001f467 "
     "<|endoftext|> ... --- _a_1_ a\x85b\xa0c\u1680d\u2003e\u2028f\u2029g\u202fh\u205fi\u3000j\ufeffk\u200bl\x1cm\x1fn\0"
     "   a    1     !      \n       "
 )
-_YOUNG = (
+_PROBE = _OLD + (
     "a\U00011f02\U0001e4d0b1\U0001d2c0 \U0002ebf0 a\u1c89\U000105c0 1\U00010d40\U0001ccf0 \U000323b0 a\ua7ce\U00016ea0"
 )
 
@@ -173,7 +173,7 @@ def _character_table(spec: dict[str, Any]) -> Encoder | None:
     for token, id_ in model["vocab"].items():
         if len(token) == 1:
             table[ord(token)] = id_
-    return lambda text: table[np.frombuffer(text.encode("utf-32-le"), "<u4")]
+    return lambda text: table[code_points(text)]
 
 
 def _byte_level(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> Encoder | None:
@@ -199,7 +199,7 @@ def _byte_level(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> Encoder 
 
 
 def _agrees(encode: Encoder, backend: tokenizers.Tokenizer, more: str = "") -> bool:
-    texts = (_PROBE + more, _PROBE + _YOUNG)
+    texts = (_OLD + more, _PROBE)
     return all(encode(text).tolist() == backend.encode(text, add_special_tokens=False).ids for text in texts)
 
 
@@ -285,11 +285,11 @@ def _merges(model: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _splits_alike(pattern: str, backend: tokenizers.Tokenizer) -> bool:
     """Whether this release of tiktoken, with its own Unicode tables, cuts the probe into the same words."""
-    words = [bytes(BYTE_OF[c] for c in word) for word, _ in backend.pre_tokenizer.pre_tokenize_str(_PROBE + _YOUNG)]
+    words = [bytes(BYTE_OF[c] for c in word) for word, _ in backend.pre_tokenizer.pre_tokenize_str(_PROBE)]
     whole = {word for word in words if len(word) > 1}
     ranks = {bytes([byte]): byte for byte in range(256)} | {word: 256 + n for n, word in enumerate(sorted(whole))}
     encoding = tiktoken.Encoding("probe", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
-    return encoding.decode_tokens_bytes(encoding.encode_ordinary(_PROBE + _YOUNG)) == words
+    return encoding.decode_tokens_bytes(encoding.encode_ordinary(_PROBE)) == words
 
 
 def word_encoder(spec: dict[str, Any], backend: tokenizers.Tokenizer) -> WordEncoder | None:

@@ -17,6 +17,7 @@ END = "\0"  # stands after each text where several are put together
 _LETTER, _NUMBER, _OTHER, _BLANK, _END, _UNKNOWN = range(6)
 _TABLE_SIZE = 0x110000
 _PLANES = 0x40000  # no character is assigned above these, but tags and variation selectors
+BLANKS = [code for code in range(0x3001) if chr(code).isspace()]  # there are none above
 _BEFORE_A_BLANK = re.compile(r"\S[ \n]")
 
 
@@ -150,11 +151,7 @@ def _n_words(text: str) -> int:
 def _bert_table() -> NDArray[np.uint8]:
     """Blanks and marks; the rest are letters."""
     table = np.full(_TABLE_SIZE, _LETTER, np.uint8)
-    for code in range(_PLANES):
-        character = chr(code)
-        if character.isspace():
-            table[code] = _BLANK
-        elif unicodedata.category(character)[0] == "P" or (code < 128 and not character.isalnum() and code > 32):
-            table[code] = _OTHER
-    table[0x7F] = _LETTER
+    table[np.flatnonzero(categories().astype("S1") == b"P")] = _OTHER
+    table[[code for code in range(33, 127) if not chr(code).isalnum()]] = _OTHER
+    table[BLANKS] = _BLANK
     return table

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from bigtrain.data.tokenizer_schema import WordBoundaries
 from bigtrain.errors import UserError
-from bigtrain.tokenizer.splitting import Codes, categories, code_points
+from bigtrain.tokenizer.splitting import BLANKS, Codes, categories, code_points
 
 Flags = NDArray[np.bool_]
 
@@ -94,7 +94,7 @@ def _table() -> NDArray[np.uint8]:
     here = table[: len(known)]
     here[np.isin(known.astype("S1"), [b"L", b"N", b"M"])] = _LETTER
     here[known == b"Cf"] = _JOINER
-    here[[code for code in range(0x3001) if chr(code).isspace()]] = _BLANK
+    here[BLANKS] = _BLANK
     for first, end in _HAN_BLOCKS:
         table[first:end] = _HAN
     return table

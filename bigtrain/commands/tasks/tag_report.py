@@ -46,14 +46,10 @@ class TagReport:
 
     def tables(self, sums: Sums) -> dict[str, Any]:
         """Precision, recall and F1 of each type of span; of each tag, where these are not of typed spans."""
-        found = self.rows.of_words(sums["tags"])
         if not self._typed:
-            return label_tables(self.objective.labels, self.objective.confusion(found))
-        truth = [sentence.tags for sentence in self.rows.sentences]
+            return label_tables(self.objective.labels, self.objective.confusion(self.rows.of_words(sums["tags"])))
         nothing = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
-        return {
-            "per_class": dict.fromkeys(self.kinds, nothing) | spans_per_type(list(self.rows.by_sentence(found)), truth)
-        }
+        return {"per_class": dict.fromkeys(self.kinds, nothing) | _by_type(list(self.predictions(sums)))}
 
     def sections(self, sums: Sums) -> list[str]:
         """Spans by type, tags, and the sentences with the most wrong ones."""
@@ -66,9 +62,12 @@ class TagReport:
         ]
 
     def _spans(self, predictions: list[dict[str, Any]]) -> str:
-        measured = spans_per_type([row["predicted"] for row in predictions], [row["tags"] for row in predictions])
         rows = [
             (kind, *(Number(f"{scores[name]:.3f}") for name in ("precision", "recall", "f1")), scores["support"])
-            for kind, scores in measured.items()
+            for kind, scores in _by_type(predictions).items()
         ]
         return section("Spans", table(("type", "precision", "recall", "F1", "spans"), rows))
+
+
+def _by_type(predictions: list[dict[str, Any]]) -> dict[str, dict[str, float | int]]:
+    return spans_per_type([row["predicted"] for row in predictions], [row["tags"] for row in predictions])
