@@ -36,15 +36,16 @@ class LayerCache:
                 memory[half, rows, :, :n_tokens] = new[source].to(memory.dtype)
             return k, v
         begin, end = cache.length, cache.length + n_tokens
+        keys, values = memory[0, :n_rows], memory[1, :n_rows]
         if cache.aligned:
-            for half, new in enumerate((k, v)):
-                memory[half, :n_rows, :, begin:end] = new
+            keys.narrow(2, begin, n_tokens).copy_(k)
+            values.narrow(2, begin, n_tokens).copy_(v)
             if not begin:
                 return k, v
         else:
             for half, new in enumerate((k, v)):
                 memory[half, cache.rows, :, cache.places] = new[:, :, 0].to(memory.dtype)
-        return memory[0, :n_rows, :, :end], memory[1, :n_rows, :, :end]
+        return keys.narrow(2, 0, end), values.narrow(2, 0, end)
 
     def state(self) -> Tensor | None:
         """What `keep` was given for the rows that are being extended, (parts, B, width); None for new rows."""

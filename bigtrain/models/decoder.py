@@ -91,9 +91,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, rotary: Rotary | None, mask: Tensor | None, cache: LayerCache | None) -> Tensor:
         """Mix tokens of x (B, T, D): see `attend` for the mask."""
         q, k, v = self.joined(x) if self.joined is not None else (self.q(x), self.k(x), self.v(x))
-        q = q.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, H, T, E)
-        k = k.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, K, T, E)
-        v = v.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, K, T, E)
+        by_head = *x.shape[:2], -1, self.head_dim
+        q, k, v = (y.view(by_head).transpose(1, 2) for y in (q, k, v))  # (B, H, T, E), and twice (B, K, T, E)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self.q_norm(q.float()), self.k_norm(k.float())
         if rotary is not None:
