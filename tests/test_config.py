@@ -489,6 +489,22 @@ def test_continuing_takes_a_node_of_another_kind_as_a_whole() -> None:
     assert kept.config.optimizer == AdamWConfig(lr=0.1, weight_decay=0.3)
 
 
+def test_the_keys_of_a_continued_run_are_those_of_its_own_kinds(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()  # a run began here
+    words = ["objective=classify", "adapter=lora", "schedule=plateau", "init_from=x", "data.train=${y} z"]
+    first = config.load("finetune", [*words, "adapter.dropout=0.25", "objective.label_smoothing=0.1"])
+    (tmp_path / "config.yaml").write_text(config.to_yaml(first))
+    lines = [f"run.dir={tmp_path}", "adapter.merge=true", "objective.label_smoothing=0", "schedule.factor=0.25"]
+    loaded = config.load("finetune", lines)
+    again = config.continued(first.plain, loaded)
+    assert loaded.named == {line.partition("=")[0] for line in lines}
+    changed = {key for key, now in config.flat(again.plain).items() if config.flat(first.plain)[key] != now}
+    assert changed == loaded.named
+    assert "adapter.rankk=3\n" in refused("finetune", lines[0], "adapter.rankk=3")
+    other = config.continued(first.plain, config.load("finetune", [lines[0], "adapter=none"]))
+    assert other.plain["adapter"] == {"name": "none"}
+
+
 def test_a_command_that_names_no_data_can_continue() -> None:
     first = config.load("pretrain", NEEDED["pretrain"])
     loaded = config.load("pretrain", ["train.max_steps=9"])

@@ -20,6 +20,7 @@ from bigtrain.config.overrides import Override
 from bigtrain.config.recipes import check_recipe
 from bigtrain.config.suggest import unknown_key
 from bigtrain.errors import UserError
+from bigtrain.runs import is_run, read_config
 from bigtrain.schema import CHOICES, ROOTS
 
 _START = re.compile(r"(?<!\\)(?:\\\\)*\$\{")  # of an interpolation: the backslashes before it do not escape it
@@ -68,6 +69,8 @@ def load(
     check_recipe(verb, groups.get("recipe"), searched)
     composed = compose(name, groups, searched) if groups else start
     _check_kinds(verb, composed)
+    kinds = _kinds_of_the_run(verb, leaves, base, composed, groups)
+    base, composed = (dataclasses.replace(one, tree=one.tree | kinds) for one in (base, composed))
     given = dict(_value(verb, composed.tree, leaf) for leaf in leaves)
     if twice := sorted(given.keys() & (texts or {}).keys()):
         raise UserError(f"{twice[0]}= and the option -{twice[0][0]}", "they say the same thing", "give one of the two")
@@ -131,6 +134,27 @@ def _check_kinds(verb: str, composed: Composition) -> None:
 def _is_chosen(verb: str, group: str) -> bool:
     """Whether the node's own name chooses its dataclass; finetune's `model` has one dataclass only."""
     return not dataclasses.is_dataclass(lookup(ROOTS[verb], {}, group))
+
+
+def _kinds_of_the_run(
+    verb: str, leaves: list[Override], base: Composition, composed: Composition, groups: Mapping[str, str | None]
+) -> Plain:
+    """Nodes of the run that `run.dir` continues, where they are of another kind and the command chooses none itself.
+
+    Their keys are those that it may set.
+    """
+    folder = next((Path(line.text) for line in leaves if line.key == "run.dir"), None)
+    saved = (read_config(folder) if folder and is_run(folder) else None) or {}
+    return {
+        group: {name: overrides.escape(value) for name, value in saved[group].items()}
+        for group in CHOICES
+        if group in {field.name for field in dataclasses.fields(ROOTS[verb])}
+        and _is_chosen(verb, group)
+        and group not in groups
+        and composed.choices.get(group) == base.choices.get(group)
+        and isinstance(saved.get(group), dict)
+        and saved[group].get("name") != composed.tree.get(group, {}).get("name")
+    }
 
 
 def key_type(verb: str, tree: Plain, line: Override) -> tuple[Override, Any]:

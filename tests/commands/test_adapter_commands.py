@@ -141,7 +141,7 @@ def test_merging_can_be_asked_for_later(base: Path, prepared_set: Path, tmp_path
     run_verb("finetune", words)
     saved = bits(run)
     assert not (run / "merged").exists()
-    assert "merged" in run_verb("finetune", [*words, "adapter.merge=true"])
+    assert "merged" in run_verb("finetune", [words[-1], "adapter.merge=true"])  # the run knows the rest
     assert (run / "merged" / "model.safetensors").is_file()
     assert bits(run) == saved
 
