@@ -8,6 +8,7 @@ import contextlib
 import errno
 import gzip
 import json
+import math
 import os
 import shlex
 import shutil
@@ -347,6 +348,8 @@ CASES = [
          "misshapen", "config wants"),
     case("cut weights", f"{GENERATE} checkpoint={{w}}/cut-weights prompt=x", 2, "model.safetensors", "whole"),
     case("shard missing", f"{GENERATE} checkpoint={{w}}/lost-shard prompt=x", 2, "{w}/lost-shard", "no model-00002.st"),
+    case("weights that are not finite", "finetune objective=causal init_from={w}/infinite data.path={set} "
+         "train.max_steps=1 device=cpu", 2, "{w}/infinite", "not finite"),
     case("pickled weights", f"{GENERATE} checkpoint={{w}}/pickled prompt=x", 2, "pickled", "code", "save_pretrained"),
     case("tokenizer of another model", f"{GENERATE} checkpoint={{w}}/alien-tokenizer prompt=x", 2,
          "{w}/alien-tokenizer", "token 256", "tokenizer of another model"),
@@ -425,6 +428,13 @@ CASES = [
          "{w}/bare: no head", "objective=masked"),
     case("masks for a bare encoder", "generate checkpoint={w}/bare device=cpu prompt=[MASK]", 2,
          "{w}/bare: no head", "objective=masked"),
+    case("half of a pair in a prompt", f"{GENERATE} prompts={{w}}/half.jsonl output=new", 2,
+         "{w}/half.jsonl:1: prompt", "surrogate"),
+    case("half of a pair in a message", f"{FILL} prompts={{w}}/half_said.jsonl output=new", 2,
+         "{w}/half_said.jsonl:1: messages", "surrogate"),
+    case("no messages", f"{GENERATE} prompts={{w}}/silent.jsonl output=new", 2, "{w}/silent.jsonl:1", "empty"),
+    case("output below a file", f"{GENERATE} prompts={{w}}/prompts.jsonl output={{w}}/text.txt/new", 2,
+         "output={w}/text.txt/new", "a file is in the way"),
     case("messages for a masked model", f"{FILL} prompts={{w}}/messages.jsonl output=new", 2,
          "{w}/messages.jsonl:1", "messages for a masked model"),
     # The disk
@@ -468,6 +478,9 @@ def _bad_files(w: Path) -> None:
         "latin1.jsonl": good.splitlines(keepends=True)[0].encode() + '{"text": "Müll"}\n'.encode("latin-1"),
         "rows.jsonl": good,
         "prompts.jsonl": '{"prompt": "a"}\n',
+        "half.jsonl": '{"prompt": "a\\ud800"}\n',
+        "half_said.jsonl": '{"messages": [{"role": "user", "content": "\\ud800"}]}\n',
+        "silent.jsonl": '{"messages": []}\n',
         "messages.jsonl": '{"messages": [{"role": "user", "content": "a"}]}\n',
         "broken.jsonl": '{"text": "a"}\n\n{"text": "a"\n',
         "list.jsonl": '["a", "b"]\n',
@@ -527,6 +540,9 @@ def _bad_checkpoints(w: Path) -> None:
     (copy("lost-shard") / "model.safetensors").rename(w / "lost-shard" / "model-00001.st")
     shards = {"a": "model-00001.st", "b": "model-00002.st"}
     (w / "lost-shard" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    tensors = load_file(copy("infinite") / "model.safetensors")
+    tensors["model.norm.weight"][0] = math.inf
+    save_file(tensors, w / "infinite" / "model.safetensors")
     (copy("pickled") / "model.safetensors").rename(w / "pickled" / "pytorch_model.bin")
     (w / "masked").mkdir()
     save_model(w / "masked", encoder("bert"), wordpiece())

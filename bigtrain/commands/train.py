@@ -189,13 +189,19 @@ def _train(
 
 
 def _with_weights(task: Task, source: Path | None, placement: Placement, seed: int, *, new_head: bool) -> Model:
-    """The task's model with the weights of a model folder, or random ones."""
+    """The task's model with the weights of a model folder, or random ones. Raises UserError where one is not finite."""
+    import torch
+
     from bigtrain.models.base import materialise
     from bigtrain.models.huggingface import materialise_from
 
     if source is None:
         return materialise(task.model, placement.device, seed)
-    return materialise_from(source, task.model, placement.device, seed, tokenizer=task.tokenizer, new_head=new_head)
+    model = materialise_from(source, task.model, placement.device, seed, tokenizer=task.tokenizer, new_head=new_head)
+    if not torch.isfinite(torch.nn.utils.get_total_norm(model.parameters(), torch.inf)):
+        rule = "nothing is learned from there: a weight is infinite, or no number"
+        raise UserError(f"{source}: weights that are not finite", rule, "restore them, or begin with another model")
+    return model
 
 
 def _optimizer(model: Model, config: Any, start: Checkpoint | None) -> OptimizerSet:

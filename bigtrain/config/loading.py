@@ -74,6 +74,8 @@ def load(
     given = dict(_value(verb, composed.tree, leaf) for leaf in leaves)
     if twice := sorted(given.keys() & (texts or {}).keys()):
         raise UserError(f"{twice[0]}= and the option -{twice[0][0]}", "they say the same thing", "give one of the two")
+    for text in (texts or {}).values():
+        overrides.require_unicode(text)
     given |= {key: overrides.escape(text) for key, text in (texts or {}).items()}
 
     def where(key: str) -> str:

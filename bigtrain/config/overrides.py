@@ -35,11 +35,7 @@ class Override:
 def split(line: str) -> Override:
     """Cut at the first `=`. Raises UserError where the line is no plain KEY=VALUE."""
     key, equals, text = line.partition("=")
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        remedy = "give the value in UTF-8; rename the file where it is a path"
-        raise UserError(repr(line), "values are UTF-8", remedy) from None
+    require_unicode(line)
     if key.startswith("~"):
         raise UserError(line, "keys cannot be removed, only set", f"give {key[1:]}=null")
     if not equals:
@@ -50,6 +46,15 @@ def split(line: str) -> Override:
     if not _KEY.fullmatch(key.lstrip("+")):
         raise UserError(line, "a key is made of letters, digits, `_` and dots", "`bigtrain configs` lists the keys")
     return Override(key, text)
+
+
+def require_unicode(text: str) -> None:
+    """Raises UserError for what a shell has given in another encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        remedy = "give the value in UTF-8; rename the file where it is a path"
+        raise UserError(repr(text), "values are UTF-8", remedy) from None
 
 
 def is_verbatim(hint: Any) -> bool:

@@ -167,7 +167,7 @@ def _compile(source: str, where: str) -> Any:
     environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     try:
         return environment.from_string(plain_jinja(source))
-    except TemplateError as error:
+    except Exception as error:  # constant expressions are computed here
         raise UserError(
-            f"{where}: chat template: {error}", "a chat template is a Jinja template", "restore the file"
+            f"{where}: chat template: {error}"[:500], "a chat template is a Jinja template", "restore the file"
         ) from None

@@ -53,6 +53,14 @@ def _check(row: PromptRow, results: Collection[str]) -> None:
     if not isinstance(messages or [], list) or not isinstance(prompt or "", str):
         name = "messages" if prompt is None else "prompt"
         raise UserError(f"{row.where}: {name} is a JSON {type(row.fields[name]).__name__}", ROW_RULE, "correct the row")
+    if messages == []:
+        raise UserError(f"{row.where}: messages are empty", "there is one to answer", "correct the row")
+    try:
+        json.dumps([prompt, messages], ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        name = "messages" if prompt is None else "prompt"
+        given = f"{row.where}: {name} with half of a surrogate pair (\\ud800 to \\udfff)"
+        raise UserError(given, "text is Unicode", "correct the row") from None
     if taken := [name for name in results if name in row.fields]:
         raise UserError(
             f"{row.where}: a field {taken[0]!r}",
@@ -85,7 +93,11 @@ class Output:
                     "a file is there that was not made here; nothing is overwritten",
                     "name another file, or remove it",
                 )
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                rule = f"{self.path.parent} is to be a folder, and a file is in the way"
+                raise UserError(f"output={self.path}", rule, "name another place") from None
             write_json(self._settings, settings)
         try:
             before = json.loads(self._settings.read_bytes())

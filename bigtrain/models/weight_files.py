@@ -73,10 +73,12 @@ def weight_paths(folder: Path) -> list[Path]:
             raise UserError(f"{folder}: no {listed(absent)}", f"{INDEX} names these shards", "copy them there")
         return [folder / name for name in names]
     if any(folder.glob("*.bin")) or any(folder.glob("*.pt*")):
+        named = (read_json(folder / "config.json").get("architectures") or [""])[0]  # another class loses the head
+        kind = named if str(named).isidentifier() else "AutoModelForCausalLM"
         raise UserError(
             f"{folder}: pickled weights, no {WEIGHTS}",
             "weights are read from safetensors only: reading a pickle can run code",
-            "convert it once, where you trust it, with transformers: AutoModelForCausalLM.from_pretrained(FOLDER)"
+            f"convert it once, where you trust it, with transformers: {kind}.from_pretrained(FOLDER)"
             ".save_pretrained(NEW_FOLDER); copy the tokenizer's files as well",
         )
     if shards := [path.name for path in folder.glob("model-*.safetensors")]:

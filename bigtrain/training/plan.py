@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from bigtrain.data.loader import Loader
 from bigtrain.errors import UserError
+from bigtrain.log import log
 from bigtrain.training.schedules import Schedule
 from bigtrain.training.schema import TrainConfig
 
@@ -68,6 +69,9 @@ class Plan:
             self._forget()
         self._refuse_late_change()
         self.marks: list[float] = []
+        if self.total() < schedule.warmup_steps:
+            told = schedule.warmup_steps, self.total()
+            log.warning("schedule.warmup_steps=%d and a run of %d steps: it never gets to optimizer.lr", *told)
 
     def total(self) -> int:
         """Optimizer steps of the whole run; UNPLANNED while the rate is being measured."""

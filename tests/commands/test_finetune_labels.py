@@ -283,5 +283,11 @@ def test_a_new_head_for_other_labels(home: Path, tmp_path: Path) -> None:
     assert (head_of(done["checkpoint"]) - head_of(first["checkpoint"])).abs().max() > 1e-2
     weights = [bits(tmp_path / run)["model.safetensors"] for run in ("parts", "whole")]
     assert weights[0] == weights[1]  # it is drawn once
+    rows.write_text("".join(json.dumps(row | {"label": [row["label"]]}) + "\n" for row in lines))
+    with pytest.raises(UserError, match=r"(?s)a classifier of bad, good.*lists of labels.*objective\.new_head=true"):
+        run_verb("finetune", [*given[:-1], "train.max_steps=1", f"run.dir={tmp_path / 'lists'}"])
+    assert not (tmp_path / "lists").exists()
+    several = run_verb("finetune", [*given, "train.max_steps=1", f"run.dir={tmp_path / 'lists'}"])
+    assert read_config(Path(several["checkpoint"])).output.kind == "labels"
     with pytest.raises(UserError, match="a new one in any case"):
         run_verb("finetune", ["objective=classify", *words(home, "no head", "objective.new_head=true")])

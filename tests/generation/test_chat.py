@@ -106,6 +106,8 @@ def test_no_template_and_a_broken_one() -> None:
         Chat(train(BytesConfig(), []), "model")
     with pytest.raises(UserError, match="a chat template is a Jinja template"):
         Chat(tokenizer("{% if %}"), "model")
+    with pytest.raises(UserError, match="a chat template is a Jinja template"):
+        Chat(tokenizer("{{ " + "(" * 9999 + "1" + ")" * 9999 + " }}"), "model")  # more than Python's own parser takes
 
 
 TURNS = [

@@ -279,7 +279,7 @@ def out_of_the_folder(folder: Path) -> None:
         (damaged, r"model\.safetensors.*whole safetensors file"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"not tensors"), r"model\.safetensors"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"no model\.safetensors"),
-        (pickled, "pickled weights.*can run code.*from_pretrained.*save_pretrained"),
+        (pickled, r"pickled weights.*can run code.*LlamaForCausalLM\.from_pretrained.*save_pretrained"),
         (quantised, r"model\.norm\.weight is I8"),
         (out_of_the_folder, "index.json.*same folder"),
         (lambda folder: (folder / "config.json").unlink(), r"no config\.json"),

@@ -23,6 +23,14 @@ def test_the_first_limit_ends_the_run():
     assert plan(max_tokens=512 * 30).total() == 30
 
 
+def test_a_warmup_longer_than_the_run_is_told(caplog):
+    with caplog.at_level("WARNING", logger="bigtrain"):
+        plan(max_steps=20)
+        assert not caplog.text
+        plan(max_steps=19)
+    assert "schedule.warmup_steps=20 and a run of 19 steps" in caplog.text
+
+
 def test_minutes_become_steps_from_the_median_rate():
     state = State(step=15)
     made = plan(state, max_minutes=10)

@@ -64,6 +64,9 @@ def check_rows(loaded: Loaded) -> None:
         raise UserError(f"{given} without data.train=", "it learns from the rows of a file", "give data.train=FILE")
 
 
+_ASKED = {OutputKind.label: "one label each", OutputKind.labels: "lists of labels", OutputKind.tags: "tags"}
+
+
 def head_labels(
     config: FinetuneConfig, source: ModelFolder, kind: OutputKind, found: tuple[str, ...]
 ) -> tuple[str, ...]:
@@ -78,11 +81,15 @@ def head_labels(
                 "leave objective.labels out; or let objective.new_head=true draw a head for them",
             )
         return given or own
-    if source.output.kind is not kind and config.objective.new_head:
-        rule = "it has no head for such labels, and gets a new one in any case"
+    if source.output.language and config.objective.new_head:
+        rule = "it has no head for labels, and gets a new one in any case"
         raise UserError(f"objective.new_head=true with {source.output}", rule, "leave objective.new_head out")
-    if source.output.kind is not kind and not source.output.language:
-        log.warning("%s is not what these rows ask for: its head is drawn anew", source.output)
+    if not source.output.language and not config.objective.new_head:
+        raise UserError(
+            f"init_from={config.init_from}: {source.output}",
+            f"the rows have {_ASKED[kind]}, and its head is for something else",
+            "give rows such as it learned from; or let objective.new_head=true draw a head for these",
+        )
     labels = given or found
     if without := [label for label in given if label not in found]:
         log.warning("no row has %s of objective.labels", ", ".join(map(repr, without)))

@@ -17,7 +17,7 @@ class Page(NamedTuple):
 class Item(NamedTuple):
     """A text, a page, a row of fields, or what is wrong with it."""
 
-    line: int | None  # on which it begins (parquet: number of the row); None: the whole file
+    line: int | None  # on which it begins (parquet, JSON in one line: number of the row); None: the file
     content: str | Page | dict[str, Any] | UserError
     encoding: str = "utf-8"
     replacements: int = 0  # unreadable places, now U+FFFD

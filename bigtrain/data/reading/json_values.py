@@ -41,11 +41,13 @@ def read_json(part: Part) -> Iterator[Item]:
 
 
 def _elements(window: _Window) -> Iterator[Item]:
-    """The elements of the array that begins here."""
+    """The elements of the array that begins here. Those on its own first line, where it may have all, are counted."""
+    first, number = window.line, window.line
     window.skip("[")
     while (here := window.peek()) != "]":
         line, _, value = window.value()
-        yield _item(window.path, line, value)
+        yield _item(window.path, number if line == first else line, value)
+        number += 1
         here = window.peek()
         if here == ",":
             window.skip(",")
@@ -102,7 +104,7 @@ class _Window:
 
     def __init__(self, path: str, source: Iterator[str], longest: int, line: int = 1) -> None:
         self.path, self._source, self._longest = path, source, longest
-        self._held, self._at, self._line, self._ended = "", 0, line, False
+        self._held, self._at, self.line, self._ended = "", 0, line, False
 
     def peek(self) -> str:
         """The next character that is no white space, from where the next value begins; "" at the end."""
@@ -126,20 +128,20 @@ class _Window:
             except json.JSONDecodeError as error:
                 cut = error.pos > len(self._held) - _NEAR or error.msg.startswith("Unterminated")
                 if cut and len(self._held) - self._at > self._longest:
-                    raise too_long(f"{self.path}:{self._line}", "JSON value", self._longest) from None
+                    raise too_long(f"{self.path}:{self.line}", "JSON value", self._longest) from None
                 if not cut or not self._more():
                     raise self._error_at(error) from None
             except (ValueError, RecursionError) as error:
                 raise self.error(str(error)) from None
             else:
-                line, text = self._line, self._held[self._at : end]
+                line, text = self.line, self._held[self._at : end]
                 self._move(end - self._at)
                 return line, text, value
 
     def error(self, problem: str) -> UserError:
         """The error for what stands here."""
         return UserError(
-            f"{self.path}:{self._line}: not JSON ({problem})",
+            f"{self.path}:{self.line}: not JSON ({problem})",
             "a json file holds objects: one, an array of them, or one after the other",
             "correct the file",
         )
@@ -149,7 +151,7 @@ class _Window:
         return self.error(error.msg)
 
     def _move(self, size: int) -> None:
-        self._line += self._held.count("\n", self._at, self._at + size)
+        self.line += self._held.count("\n", self._at, self._at + size)
         self._at += size
 
     def _more(self) -> bool:

@@ -50,7 +50,7 @@ def _name(value: Any, field: str, where: str) -> str:
         kind = "null" if name is None else f"a JSON {type(name).__name__}"
         rule = "a label is a string or a number"
         if isinstance(name, list):
-            rule += "; with objective.multi_label=true a list of them"
+            rule += "; a list of them is for a model that was trained with objective.multi_label=true"
         raise UserError(f"{where}: label {field!r} is {kind}", rule, "correct the row")
     if not name.strip():
         raise UserError(f"{where}: label {field!r} is empty", "every row has a label", "correct or remove the row")

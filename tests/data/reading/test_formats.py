@@ -135,7 +135,9 @@ def test_a_line_without_end_in_a_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ('[{"text": "a"}, {"text": "b"}]', [("a", 1), ("b", 1)]),
+        ('[{"text": "a"}, {"text": "b"}]', [("a", 1), ("b", 2)]),
+        ('[{"text": "a"}, {"text": "b"},\n\n{"text": "c"}]', [("a", 1), ("b", 2), ("c", 3)]),
+        ('{"x": 1, "data": [{"text": "a"}, {"text": "b"}]}', [("a", 1), ("b", 2)]),
         ('\ufeff[\n  {\n    "text": "a"\n  },\n\n  {"text":\n"b"}\n]\n', [("a", 2), ("b", 6)]),
         ('{"text": "one", "tags": [{"x": 1}]}', [("one", 1)]),
         ('{"text": "a"}\n{"text": "b"}\n\n{"text": "c"}', [("a", 1), ("b", 2), ("c", 4)]),
@@ -153,7 +155,7 @@ def test_json(content: str, expected: list[tuple[str, int]], tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ('[{"text": "a"}, 3]', ["a.json:1", "a JSON int"]),
+        ('[{"text": "a"}, 3]', ["a.json:2", "a JSON int"]),
         ('["a"]', ["a.json:1", "a JSON str"]),
         ('[{"text": "a"}\n{"text": "b"}]', ["a.json:2", "for a comma"]),
         ('[{"text": "a"},]', ["a.json:1", "a comma before the end"]),
