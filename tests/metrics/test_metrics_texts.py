@@ -216,6 +216,18 @@ def test_rouge_l_by_hand(prediction, references, expected):
     assert rouge_l([prediction], [references]) == pytest.approx(expected)
 
 
+def test_rouge_l_is_that_of_rouge_score():
+    scorer = pytest.importorskip("rouge_score.rouge_scorer").RougeScorer(["rougeL"])
+    draw = random.Random(4)
+
+    def text():
+        return "".join(draw.choices("ab C1_.,-'\n", weights=[6, 6, 8, *[1] * 8], k=draw.randrange(60)))
+
+    for _ in range(300):
+        one, references = text(), [text() for _ in range(draw.randrange(1, 4))]
+        assert rouge_l([one], [references]) == pytest.approx(scorer.score_multi(references, one)["rougeL"].fmeasure)
+
+
 def test_rouge_l_is_the_longest_common_subsequence():
     draw = random.Random(0)
     for _ in range(300):
