@@ -147,14 +147,13 @@ def _kinds_of_the_run(
     """
     folder = next((Path(line.text) for line in leaves if line.key == "run.dir"), None)
     saved = (read_config(folder) if folder and is_run(folder) else None) or {}
+    own = CHOICES.keys() & saved.keys() & {field.name for field in dataclasses.fields(ROOTS[verb])}
     return {
         group: {name: overrides.escape(value) for name, value in saved[group].items()}
-        for group in CHOICES
-        if group in {field.name for field in dataclasses.fields(ROOTS[verb])}
-        and _is_chosen(verb, group)
-        and group not in groups
+        for group in sorted(own - groups.keys())
+        if _is_chosen(verb, group)
         and composed.choices.get(group) == base.choices.get(group)
-        and isinstance(saved.get(group), dict)
+        and isinstance(saved[group], dict)
         and saved[group].get("name") != composed.tree.get(group, {}).get("name")
     }
 

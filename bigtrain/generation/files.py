@@ -50,15 +50,14 @@ def _check(row: PromptRow, results: Collection[str]) -> None:
     if (prompt is None) == (messages is None):
         there = ", ".join(sorted(row.fields)) or "none"
         raise UserError(f"{row.where}: fields {there}", ROW_RULE, "correct the row")
+    name = "messages" if prompt is None else "prompt"
     if not isinstance(messages or [], list) or not isinstance(prompt or "", str):
-        name = "messages" if prompt is None else "prompt"
         raise UserError(f"{row.where}: {name} is a JSON {type(row.fields[name]).__name__}", ROW_RULE, "correct the row")
     if messages == []:
         raise UserError(f"{row.where}: messages are empty", "there is one to answer", "correct the row")
     try:
-        json.dumps([prompt, messages], ensure_ascii=False).encode()
+        json.dumps(row.fields[name], ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        name = "messages" if prompt is None else "prompt"
         given = f"{row.where}: {name} with half of a surrogate pair (\\ud800 to \\udfff)"
         raise UserError(given, "text is Unicode", "correct the row") from None
     if taken := [name for name in results if name in row.fields]:

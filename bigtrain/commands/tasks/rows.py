@@ -30,6 +30,7 @@ Places = Sequence[tuple[str, str]]  # texts, and where each stands
 
 LEAKS = "leaks.jsonl"
 _SHOWN = 10  # of them, in the log
+_ASKED = {OutputKind.label: "one label each", OutputKind.labels: "lists of labels", OutputKind.tags: "tags"}
 
 _TEXT = ("data.files", "data.path", "data.builtin")
 _OF_TEXT = (
@@ -62,9 +63,6 @@ def check_rows(loaded: Loaded) -> None:
         refuse_unread(loaded, of_tags, given, "words with tags are read with objective=tag")
     if not config.data.train:
         raise UserError(f"{given} without data.train=", "it learns from the rows of a file", "give data.train=FILE")
-
-
-_ASKED = {OutputKind.label: "one label each", OutputKind.labels: "lists of labels", OutputKind.tags: "tags"}
 
 
 def head_labels(
