@@ -1,4 +1,4 @@
-"""Gradients of several processes, summed.
+"""Gradients of several processes, summed, and their norm.
 
 `fast`: the usual all-reduce. `exact`: the global batch is `shards` equal parts; their gradients are added in one fixed
 binary tree, so any number of processes that divides `shards` gives the same bits.
@@ -79,3 +79,13 @@ class Tree:
 def gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
     """The gradients that there are."""
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def total_norm(gradients: Sequence[Tensor]) -> Tensor:
+    """The L2 norm of all gradients as one vector, (): row by row on a CPU.
+
+    torch takes the norm of a whole tensor with one thread, however many it has. It shares rows among them, and adds up
+    each in the same order whatever their number.
+    """
+    parts = [torch.linalg.vector_norm(g, dim=-1) if g.dim() > 1 and g.device.type == "cpu" else g for g in gradients]
+    return torch.nn.utils.get_total_norm(parts)

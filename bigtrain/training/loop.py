@@ -21,7 +21,7 @@ from bigtrain.evaluation.evaluator import Part, evaluate_parts
 from bigtrain.models.base import Model
 from bigtrain.objectives.base import Objective
 from bigtrain.parallel.placement import Placement
-from bigtrain.parallel.reduction import Tree, all_reduce, gradients
+from bigtrain.parallel.reduction import Tree, all_reduce, gradients, total_norm
 from bigtrain.parallel.schema import ParallelConfig, Reduction
 from bigtrain.parallel.watchdog import Watchdog
 from bigtrain.storage import JsonLines
@@ -128,7 +128,7 @@ class Loop:
         loss = self._gradient(parts, weight or 1.0)  # a loss mask may leave out all of a batch
         if loss is None:
             return None
-        norm = torch.nn.utils.get_total_norm(gradients(self.parameters))
+        norm = total_norm(gradients(self.parameters))
         self.first_bad = torch.where(
             (self.first_bad < 0) & ~torch.isfinite(loss + norm), state.step + 1, self.first_bad
         )

@@ -9,7 +9,7 @@ import torch
 
 from bigtrain.parallel.launch import _free_port
 from bigtrain.parallel.placement import Placement
-from bigtrain.parallel.reduction import Tree
+from bigtrain.parallel.reduction import Tree, total_norm
 from bigtrain.parallel.schema import Precision
 
 ALONE = Placement(torch.device("cpu"), Precision.fp32)
@@ -26,6 +26,26 @@ def test_the_tree_adds_in_one_fixed_order(n):
         tree.push([leaf.clone()])
         assert len(tree.nodes) == (number + 1).bit_count()  # what a binary counter keeps: at most log2(n) + 1
     assert tree.root(ALONE)[0].equal(expected[0])
+
+
+def test_the_norm_is_that_of_all_gradients_whatever_the_threads():
+    shapes = [(3000, 257), (257,), (), (1, 9), (4, 5, 6)]
+    parts = [torch.randn(shape, generator=torch.Generator().manual_seed(i)) for i, shape in enumerate(shapes)]
+    exact = torch.cat([part.flatten() for part in parts]).double().norm().item()
+    before = torch.get_num_threads()
+    try:
+        norms = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            norms.append(total_norm(parts).item())
+    finally:
+        torch.set_num_threads(before)
+    assert norms[0] == pytest.approx(exact, rel=1e-6)
+    assert len(set(norms)) == 1
+    for broken in (float("nan"), float("inf")):
+        parts[0][1234, 56] = broken
+        assert not total_norm(parts).isfinite()
+    assert total_norm([]) == 0
 
 
 SCRIPT = """
