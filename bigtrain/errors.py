@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+_JSON_KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number"}
+
 
 class BigtrainError(Exception):
     """Base class. `exit_code` is what the process returns when the error reaches the command line."""
@@ -56,3 +60,10 @@ class Stopped(BaseException):
     """A stop signal was obeyed; the same command again loses nothing. No `except Exception` of a library holds it."""
 
     exit_code = 75
+
+
+def kind_of(value: Any) -> str:
+    """What a value of a row or file is, in JSON's words; the name of its type where JSON has no such values."""
+    if value is None:
+        return "null"
+    return f"a JSON {_JSON_KINDS[type(value)]}" if type(value) in _JSON_KINDS else f"a {type(value).__name__}"

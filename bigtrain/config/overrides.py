@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
 from bigtrain.config.fields import without_none
+from bigtrain.data.reading.fields import is_unicode
 from bigtrain.errors import UserError
 
 _KEY = re.compile(r"[\w-]+(?:[./@][\w-]+)*")
@@ -50,11 +51,9 @@ def split(line: str) -> Override:
 
 def require_unicode(text: str) -> None:
     """Raises UserError for what a shell has given in another encoding."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
+    if not is_unicode(text):
         remedy = "give the value in UTF-8; rename the file where it is a path"
-        raise UserError(repr(text), "values are UTF-8", remedy) from None
+        raise UserError(repr(text), "values are UTF-8", remedy)
 
 
 def is_verbatim(hint: Any) -> bool:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bigtrain.data.reading.fields import unicode
 from bigtrain.data.reading.files import readable, split_name
 from bigtrain.data.reading.formats import read_jsonl
 from bigtrain.data.reading.lines import Part
-from bigtrain.errors import RunBusy, UserError
+from bigtrain.errors import RunBusy, UserError, kind_of
 from bigtrain.storage import disk_full_is_an_error, write_bytes, write_json
 
 ROW_RULE = 'a row has a "prompt" that is text, or "messages" that are a list, not both'
@@ -52,14 +53,10 @@ def _check(row: PromptRow, results: Collection[str]) -> None:
         raise UserError(f"{row.where}: fields {there}", ROW_RULE, "correct the row")
     name = "messages" if prompt is None else "prompt"
     if not isinstance(messages or [], list) or not isinstance(prompt or "", str):
-        raise UserError(f"{row.where}: {name} is a JSON {type(row.fields[name]).__name__}", ROW_RULE, "correct the row")
+        raise UserError(f"{row.where}: {name} is {kind_of(row.fields[name])}", ROW_RULE, "correct the row")
     if messages == []:
         raise UserError(f"{row.where}: messages are empty", "there is one to answer", "correct the row")
-    try:
-        json.dumps(row.fields[name], ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        given = f"{row.where}: {name} with half of a surrogate pair (\\ud800 to \\udfff)"
-        raise UserError(given, "text is Unicode", "correct the row") from None
+    unicode(json.dumps(row.fields[name], ensure_ascii=False), f"{row.where}: {name}")
     if taken := [name for name in results if name in row.fields]:
         raise UserError(
             f"{row.where}: a field {taken[0]!r}",

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bigtrain.errors import UserError
+from bigtrain.errors import UserError, kind_of
 from bigtrain.options import BOUNDS
 
 
@@ -29,7 +29,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {error}", "it must be readable JSON", "restore the file") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: a JSON {type(content).__name__}", "it must be a JSON object", "restore the file")
+        raise UserError(f"{path}: {kind_of(content)}", "it must be a JSON object", "restore the file")
     return content
 
 

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bigtrain.errors import UserError
+from bigtrain.errors import UserError, kind_of
 from bigtrain.tokenizer.fast_encode import BYTE_OF, QWEN2
 from bigtrain.tokenizer.sentencepiece_model import convert, looks_like_sentencepiece
 
@@ -80,7 +80,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {error}", "it must be readable JSON", "restore the file") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: a JSON {type(content).__name__}", "it must be a JSON object", "restore the file")
+        raise UserError(f"{path}: {kind_of(content)}", "it must be a JSON object", "restore the file")
     return content
 
 

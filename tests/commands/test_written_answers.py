@@ -226,7 +226,7 @@ def test_the_command_line(home: Path, learned: dict[str, Any], tmp_path: Path) -
     [
         ({"prompt": "a", "completion": ""}, "bad.jsonl:2: an empty answer"),
         ({"prompt": "a"}, "bad.jsonl:2: no field 'completion'"),
-        ({"prompt": 3, "completion": "a"}, "bad.jsonl:2: field 'prompt' is a JSON int"),
+        ({"prompt": 3, "completion": "a"}, "bad.jsonl:2: field 'prompt' is a JSON number"),
     ],
 )
 def test_bad_rows(home: Path, learned: dict[str, Any], tmp_path: Path, row: dict[str, Any], message: str) -> None:

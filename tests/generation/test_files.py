@@ -26,11 +26,11 @@ def test_rows_keep_their_fields_and_their_lines(tmp_path: Path) -> None:
     [
         ([{"prompt": "a"}, {"text": "b"}], r"p\.jsonl:2: fields text"),
         ([{"prompt": "a", "messages": []}], r"p\.jsonl:1: fields messages, prompt"),
-        ([{"prompt": 3}], r"p\.jsonl:1: prompt is a JSON int"),
-        ([{"messages": "hi"}], r"p\.jsonl:1: messages is a JSON str"),
+        ([{"prompt": 3}], r"p\.jsonl:1: prompt is a JSON number"),
+        ([{"messages": "hi"}], r"p\.jsonl:1: messages is a JSON string"),
         ([{"prompt": "a", "completion": "b"}], r"p\.jsonl:1: a field 'completion'"),
         ([{"prompt": "a"}, "{"], r"p\.jsonl:2: not JSON"),
-        (["[1]"], r"p\.jsonl:1: a JSON list"),
+        (["[1]"], r"p\.jsonl:1: a JSON array"),
         ([], r"p\.jsonl: no rows"),
     ],
 )

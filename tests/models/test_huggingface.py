@@ -284,7 +284,7 @@ def out_of_the_folder(folder: Path) -> None:
         (out_of_the_folder, "index.json.*same folder"),
         (lambda folder: (folder / "config.json").unlink(), r"no config\.json"),
         (lambda folder: (folder / "config.json").write_text("{"), r"config\.json.*JSON"),
-        (lambda folder: (folder / "config.json").write_text("[1]"), "a JSON list"),
+        (lambda folder: (folder / "config.json").write_text("[1]"), "a JSON array"),
     ],
 )
 def test_damaged_folders_are_refused(save: Callable[..., Path], damage: Callable[[Path], Any], words: str) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from bigtrain.errors import UserError
+from bigtrain.errors import UserError, kind_of
 
 
 def nearest(field: str, names: Iterable[str]) -> str | None:
@@ -23,7 +22,7 @@ def value_at(row: dict[str, Any], field: str, where: str, key: str) -> Any:
     value: Any = row
     for name in field.split("."):
         if not isinstance(value, dict) or name not in value:
-            there = ", ".join(sorted(value)) if isinstance(value, dict) else f"none inside a {type(value).__name__}"
+            there = ", ".join(sorted(value)) if isinstance(value, dict) else f"none inside {kind_of(value)}"
             near = nearest(field, value) if isinstance(value, dict) and value is row else None
             raise UserError(
                 f"{where}: no field {field!r}",
@@ -57,13 +56,23 @@ def text_at(row: dict[str, Any], field: str, where: str, key: str) -> str:
     if isinstance(value, list) and value and all(isinstance(line, str) for line in value):
         value = "\n".join(value)
     if not isinstance(value, str):
-        kind = "null" if value is None else f"a JSON {type(value).__name__}"
-        raise UserError(f"{where}: field {field!r} is {kind}", "text is a string", f"correct the row, or set {key}=")
-    with contextlib.suppress(UnicodeEncodeError):
-        value.encode("utf-8")
-        return value
-    raise UserError(
-        f"{where}: field {field!r} holds half of a surrogate pair (\\ud800 to \\udfff)",
-        "text is Unicode",
-        "correct the row",
-    )
+        given = f"{where}: field {field!r} is {kind_of(value)}"
+        raise UserError(given, "text is a string", f"correct the row, or set {key}=")
+    return unicode(value, f"{where}: field {field!r}")
+
+
+def unicode(text: str, what: str) -> str:
+    """The text. Raises UserError where it holds half of a surrogate pair, which JSON has and UTF-8 has not."""
+    if not is_unicode(text):
+        given = f"{what} holds half of a surrogate pair (\\ud800 to \\udfff)"
+        raise UserError(given, "text is Unicode", "correct the row")
+    return text
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold the text."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -14,7 +14,7 @@ from bigtrain.data.reading.encodings import Decoder, Line, is_wide, marked
 from bigtrain.data.reading.items import Item, Page
 from bigtrain.data.reading.lines import Block, Part, blocks, contents, lines, too_long, whole
 from bigtrain.data.schema import DocumentUnit, Format
-from bigtrain.errors import UserError
+from bigtrain.errors import UserError, kind_of
 
 LONGEST_TEXT = 8 << 20  # bytes of a txt, md or py file that are one document; a longer file is cut into several
 _BLOCK = 1 << 20
@@ -124,7 +124,7 @@ def _json_row(text: str, path: str, number: int) -> dict[str, Any] | UserError:
     if isinstance(row, dict):
         return row
     return UserError(
-        f"{where}: a JSON {type(row).__name__}",
+        f"{where}: {kind_of(row)}",
         "a jsonl file holds one JSON object a line",
         'write rows like {"text": "..."}',
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from bigtrain.data.reading.items import Item
 from bigtrain.data.reading.lines import Part, characters, too_long
-from bigtrain.errors import UserError
+from bigtrain.errors import UserError, kind_of
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 _NEAR = 64  # an error this close to the end of what has been read may be gone when there is more
@@ -91,7 +91,7 @@ def _item(path: str, line: int, value: Any) -> Item:
         return Item(
             line,
             UserError(
-                f"{path}:{line}: a JSON {type(value).__name__}",
+                f"{path}:{line}: {kind_of(value)}",
                 "a json file holds objects: one, an array of them, or one after the other",
                 'write objects like {"text": "..."}',
             ),

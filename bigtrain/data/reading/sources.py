@@ -16,7 +16,7 @@ from bigtrain.data.reading.items import Item, Page
 from bigtrain.data.reading.lines import Part, too_long
 from bigtrain.data.reading.stdlib import python_files
 from bigtrain.data.schema import DataConfig, DocumentUnit, Format, OnError, SourceConfig
-from bigtrain.errors import UserError
+from bigtrain.errors import UserError, kind_of
 
 EXTENSIONS = {
     ".txt": Format.txt,
@@ -308,7 +308,7 @@ def _group(row: dict[str, Any], field: str, where: str) -> str | None:
     if value is None or isinstance(value, bool | int | float):
         return None if value is None else str(value)
     raise UserError(
-        f"{where}: group {field!r} is a {type(value).__name__}",
+        f"{where}: group {field!r} is {kind_of(value)}",
         "a group is a text or a number",
         "correct the row, or set data.group_field=",
     )

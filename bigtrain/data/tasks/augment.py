@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from bigtrain.data.cleaning.characters import UNSPACED
 from bigtrain.data.loader import derive
+from bigtrain.data.reading.fields import unicode
 from bigtrain.data.reading.files import split_name
 from bigtrain.data.reading.formats import read_jsonl
 from bigtrain.data.reading.lines import Part, lines
@@ -259,8 +260,8 @@ def _read_table(path: str, key: str, values: str) -> Table:
         if not name or not others or not all(others):
             rule = f"a row holds a {key} and one of its {values} at least"
             raise UserError(f"{path}:{line}: a {key} or its {values} are empty", rule, "correct the row")
-        if any("\ud800" <= character <= "\udfff" for character in "".join((name, *others))):
-            raise UserError(f"{path}:{line}: half of a surrogate pair", "text is Unicode", "correct the row")
+        for text in (name, *others):
+            unicode(text, f"{path}:{line}: the row")
         if key == "word" and len(name.split()) > 1:
             rule = "words are looked up as they stand between white space"
             raise UserError(f"{path}:{line}: {name!r} is several words", rule, "remove the row")

@@ -11,14 +11,13 @@ alone (their common beginning is the prompt, as TRL's implicit prompts have it).
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bigtrain.data.reading.fields import nearest
+from bigtrain.data.reading.fields import nearest, unicode
 from bigtrain.data.tasks.forms_schema import Form, FormsConfig
-from bigtrain.errors import UserError
+from bigtrain.errors import UserError, kind_of
 
 Message = dict[str, str]
 Row = Mapping[str, Any]
@@ -125,8 +124,8 @@ def _alpaca(row: Row, where: str) -> list[Message]:
 def _listed(name: str) -> Callable[[Row, str], list[Message]]:
     def read(row: Row, where: str) -> list[Message]:
         if not isinstance(row[name], list):
-            kind = f"a JSON {type(row[name]).__name__}"
-            raise UserError(f"{where}: field {name!r} is {kind}", "a conversation is a list of messages", "correct it")
+            given = f"{where}: field {name!r} is {kind_of(row[name])}"
+            raise UserError(given, "a conversation is a list of messages", "correct the row")
         return [*_system(row, where), *(_message(one, name, where) for one in row[name])]
 
     return read
@@ -166,16 +165,9 @@ def _message(value: Any, name: str, where: str) -> Message:
 def message(role: str, value: Any, name: str, where: str) -> Message:
     """A message of a text. Raises UserError where it is none."""
     if not isinstance(value, str):
-        kind = "null" if value is None else f"a JSON {type(value).__name__}"
-        raise UserError(f"{where}: field {name!r} is {kind}", "what is said is a string", "correct the row")
-    with contextlib.suppress(UnicodeEncodeError):
-        value.encode("utf-8")
-        return {"role": role, "content": value}
-    raise UserError(
-        f"{where}: field {name!r} holds half of a surrogate pair (\\ud800 to \\udfff)",
-        "text is Unicode",
-        "correct the row",
-    )
+        given = f"{where}: field {name!r} is {kind_of(value)}"
+        raise UserError(given, "what is said is a string", "correct the row")
+    return {"role": role, "content": unicode(value, f"{where}: field {name!r}")}
 
 
 def check_turns(messages: Sequence[Message], where: str) -> None:

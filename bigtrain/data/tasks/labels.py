@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bigtrain.data.reading.fields import unicode
 from bigtrain.data.tasks.rows import Rows
-from bigtrain.errors import UserError
+from bigtrain.errors import UserError, kind_of
 
 Names = list[tuple[str, ...]]  # the labels of each row
 
@@ -47,18 +48,13 @@ def _names(value: Any, field: str, where: str, *, several: bool, separator: str 
 def _name(value: Any, field: str, where: str) -> str:
     name = str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
     if not isinstance(name, str):
-        kind = "null" if name is None else f"a JSON {type(name).__name__}"
         rule = "a label is a string or a number"
         if isinstance(name, list):
             rule += "; a list of them is for a model that was trained with objective.multi_label=true"
-        raise UserError(f"{where}: label {field!r} is {kind}", rule, "correct the row")
+        raise UserError(f"{where}: label {field!r} is {kind_of(name)}", rule, "correct the row")
     if not name.strip():
         raise UserError(f"{where}: label {field!r} is empty", "every row has a label", "correct or remove the row")
-    if any("\ud800" <= character <= "\udfff" for character in name):
-        raise UserError(
-            f"{where}: label {field!r} holds half of a surrogate pair", "text is Unicode", "correct the row"
-        )
-    return name.strip()
+    return unicode(name, f"{where}: label {field!r}").strip()
 
 
 def label_scores(rows: Rows, field: str) -> NDArray[np.float32]:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from bigtrain.data.reading.encodings import Decoder
+from bigtrain.data.reading.fields import unicode
 from bigtrain.data.reading.files import readable, split_name
 from bigtrain.data.reading.formats import read_jsonl
 from bigtrain.data.reading.lines import Part, whole
 from bigtrain.data.reading.sources import Problems
 from bigtrain.data.schema import OnError
-from bigtrain.errors import UserError
+from bigtrain.errors import UserError, kind_of
 
 _NESTED = (
     '{"data": [{"paragraphs": [{"context": "...", "qas": [{"id": "...", "question": "...", "answers": [...]}]}]}]}'
@@ -165,7 +166,7 @@ def _pairs(given: Any, where: str) -> list[tuple[Any, Any]]:
         return list(zip(texts, starts, strict=True))
     if not isinstance(given, list):
         rule = 'answers are [{"text": "...", "answer_start": 0}], or {"text": [...], "answer_start": [...]}'
-        raise UserError(f"{where}: answers are {_kind(given)}", rule, _CORRECT)
+        raise UserError(f"{where}: answers are {kind_of(given)}", rule, _CORRECT)
     objects = [_object(answer, f"{where}: an answer") for answer in given]
     return [
         tuple(_value(answer, name, f"{where}: an answer") for name in ("text", "answer_start")) for answer in objects
@@ -193,12 +194,10 @@ def _answer(text: Any, start: Any, context: str, where: str) -> Answer:
 
 def _text(value: Any, name: str, where: str) -> str:
     if not isinstance(value, str):
-        raise UserError(f"{where}: {name} is {_kind(value)}", "it is a string", _CORRECT)
+        raise UserError(f"{where}: {name} is {kind_of(value)}", "it is a string", _CORRECT)
     if not value.strip():
         raise UserError(f"{where}: {name} is empty", "it is some text", _CORRECT)
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise UserError(f"{where}: {name} holds half of a surrogate pair", "text is Unicode", _CORRECT)
-    return value
+    return unicode(value, f"{where}: {name}")
 
 
 def _value(row: dict[str, Any], name: str, where: str) -> Any:
@@ -211,18 +210,14 @@ def _value(row: dict[str, Any], name: str, where: str) -> Any:
 def _list(row: dict[str, Any], name: str, where: str) -> list[Any]:
     value = _value(row, name, where)
     if not isinstance(value, list):
-        raise UserError(f"{where}: {name} is {_kind(value)}", "it is a list", _CORRECT)
+        raise UserError(f"{where}: {name} is {kind_of(value)}", "it is a list", _CORRECT)
     return value
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise UserError(f"{where}: {_kind(value)}", "it is an object", _CORRECT)
+        raise UserError(f"{where}: {kind_of(value)}", "it is an object", _CORRECT)
     return value
-
-
-def _kind(value: Any) -> str:
-    return "null" if value is None else f"a JSON {type(value).__name__}"
 
 
 def _cut(text: str, most: int = 60) -> str:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bigtrain.data.reading.fields import value_at
+from bigtrain.data.reading.fields import unicode, value_at
 from bigtrain.data.reading.files import readable, split_name
 from bigtrain.data.reading.lines import Part, lines
 from bigtrain.data.tasks.rows import NUMBER, records
-from bigtrain.errors import UserError
+from bigtrain.errors import UserError, kind_of
 
 _OF_ROWS = (".jsonl", ".json", ".parquet")  # any other file has columns
 _UNIVERSAL = ".conllu"
@@ -101,9 +101,8 @@ def _list(
     name = given or next((name for name in usual if name in row), usual[0])
     value = value_at(row, name, where, key)
     if not isinstance(value, list):
-        kind = "null" if value is None else f"a JSON {type(value).__name__}"
         rule = "words and tags are lists, with a tag for each word"
-        raise UserError(f"{where}: field {name!r} is {kind}", rule, f"correct the row, or set {key}=")
+        raise UserError(f"{where}: field {name!r} is {kind_of(value)}", rule, f"correct the row, or set {key}=")
     return name, value
 
 
@@ -126,13 +125,10 @@ def _tag(value: Any, labels: Sequence[str], word: Any, where: str, name: str) ->
 
 def _text(value: Any, what: str, where: str) -> str:
     if not isinstance(value, str):
-        kind = "null" if value is None else f"a JSON {type(value).__name__}"
-        raise UserError(f"{where}: {what} is {kind}", "words and tags are strings", "correct the row")
+        raise UserError(f"{where}: {what} is {kind_of(value)}", "words and tags are strings", "correct the row")
     if not value.strip(" \t\r\n"):
         raise _empty(what, where)
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise UserError(f"{where}: {what} holds half of a surrogate pair", "text is Unicode", "correct the row")
-    return value
+    return unicode(value, f"{where}: {what}")
 
 
 def _empty(what: str, where: str) -> UserError:

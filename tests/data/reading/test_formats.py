@@ -155,8 +155,8 @@ def test_json(content: str, expected: list[tuple[str, int]], tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ('[{"text": "a"}, 3]', ["a.json:2", "a JSON int"]),
-        ('["a"]', ["a.json:1", "a JSON str"]),
+        ('[{"text": "a"}, 3]', ["a.json:2", "a JSON number"]),
+        ('["a"]', ["a.json:1", "a JSON string"]),
         ('[{"text": "a"}\n{"text": "b"}]', ["a.json:2", "for a comma"]),
         ('[{"text": "a"},]', ["a.json:1", "a comma before the end"]),
         ('[{"text": "a"},\n', ["a.json:2", "not JSON"]),
@@ -167,7 +167,7 @@ def test_json(content: str, expected: list[tuple[str, int]], tmp_path: Path) -> 
         ('{"data": [{"text": "a"}], "more": [{"text": "b"}]}', ["a.json:1", "no field 'text'", "data, more"]),
         ("[" * 100_000, ["a.json:1", "not JSON"]),
         ("[" + "9" * 9999 + "]", ["a.json:1", "not JSON"]),
-        ('"text"', ["a.json:1", "a JSON str"]),
+        ('"text"', ["a.json:1", "a JSON string"]),
         ("text", ["a.json:1", "not JSON"]),
         ('[{"text": "' + "x" * 5_000_000 + '"}]', ["a.json:1", "JSON value of more than 3,000,000 bytes"]),
     ],

@@ -171,7 +171,7 @@ def test_one_of_several_fields_is_enough_and_a_single_one_must_be_there(tmp_path
     path.write_text('{"title": null}\n')
     assert f"{path}:1: field 'title' is null" in error(path, text_field=["title", "body"])
     path.write_text('{"title": "a", "body": 3}\n')
-    assert f"{path}:1: field 'body' is a JSON int" in error(path, text_field=["title", "body"])
+    assert f"{path}:1: field 'body' is a JSON number" in error(path, text_field=["title", "body"])
     table = tmp_path / "a.csv"
     table.write_text("title,body\n,b\nc,\n")
     assert texts(table, text_field=["title", "body"]) == ["b", "c"]
@@ -189,7 +189,7 @@ def test_the_group_of_a_row(tmp_path: Path) -> None:
     assert [document.group for document in found] == ["7", None]
     assert problems[0] == f"{path}:3: no field 'by.id'"
     assert "surrogate" in problems[1]
-    assert problems[2] == f"{path}:5: group 'by.id' is a list"
+    assert problems[2] == f"{path}:5: group 'by.id' is a JSON array"
 
 
 def test_documents_without_a_character_are_left_out_and_told(tmp_path: Path) -> None:
@@ -226,11 +226,11 @@ def test_reading_streams(tmp_path: Path) -> None:
         ("a.jsonl", b'{"text": "a"}\n{"text": "b"\n', ["a.jsonl:2", "not JSON"]),
         ("a.jsonl", b'{"text": ' + b"9" * 9999 + b"}", ["a.jsonl:1", "not JSON"]),
         ("a.jsonl", b"[" * 100_000, ["a.jsonl:1", "not JSON"]),
-        ("a.jsonl", b'["text"]', ["a.jsonl:1", "JSON list"]),
+        ("a.jsonl", b'["text"]', ["a.jsonl:1", "JSON array"]),
         ("a.jsonl", b'{"text": "a"}\n{"body": "b", "id": 1}', ["a.jsonl:2", "'text'", "body, id", "data.text_field="]),
         ("a.jsonl", b'{"text": null}', ["a.jsonl:1", "'text' is null"]),
-        ("a.jsonl", b'{"text": 3}', ["a.jsonl:1", "JSON int"]),
-        ("a.jsonl", b'{"text": ["a", 3]}', ["a.jsonl:1", "JSON list"]),
+        ("a.jsonl", b'{"text": 3}', ["a.jsonl:1", "JSON number"]),
+        ("a.jsonl", b'{"text": ["a", 3]}', ["a.jsonl:1", "JSON array"]),
         ("a.jsonl", b'{"text": "\\ud800"}', ["a.jsonl:1", "surrogate"]),
         ("a.jsonl", b"\x1f\x8b\x08\0", ["a.jsonl:1", "binary"]),
         ("a.csv", b"text,label\na,1\nb\n", ["a.csv:3", "1 fields", "2: text, label"]),
@@ -249,7 +249,7 @@ def test_a_field_that_is_missing_further_down(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"page": {"title": "T"}}')
     assert "the fields here: title" in error(path, text_field=["page.body"])
-    assert "none inside a str" in error(path, text_field=["page.title.x"])
+    assert "none inside a JSON string" in error(path, text_field=["page.title.x"])
 
 
 def test_a_line_that_would_not_fit_into_memory(tmp_path: Path) -> None:

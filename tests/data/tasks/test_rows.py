@@ -81,7 +81,7 @@ def test_several_labels_of_a_row(tmp_path: Path) -> None:
     names = label_names(rows, "label", several=True)
     assert names == [("x", "y"), (), ("y",)]
     assert label_flags(rows, names, ["y", "x"]).tolist() == [[1, 1], [0, 0], [1, 0]]
-    with pytest.raises(UserError, match=r"a\.jsonl:1.*JSON list"):
+    with pytest.raises(UserError, match=r"a\.jsonl:1.*JSON array"):
         label_names(rows, "label")
     cut = read_rows(write(tmp_path, "a.csv", "text,label\na,x; y\nb,\n"), ["text"], "label")
     assert label_names(cut, "label", several=True, separator=";") == [("x", "y"), ()]
@@ -132,7 +132,7 @@ def test_a_text_of_a_million_characters(tmp_path: Path) -> None:
         ("a.tsv", "text,label\na,1\n", ["a.tsv:1", "'text'", "text,label"]),
         ("a.tsv", b"text\tlabel\n\0\t1\n", ["a.tsv", "binary"]),
         ("a.jsonl", '{"text": "a", "label": null}', ["a.jsonl:1", "'label' is null"]),
-        ("a.jsonl", '{"text": 1, "label": "x"}', ["a.jsonl:1", "'text' is a JSON int"]),
+        ("a.jsonl", '{"text": 1, "label": "x"}', ["a.jsonl:1", "'text' is a JSON number"]),
         ("a.jsonl", '{"text": "a", "label": "x"}\n{', ["a.jsonl:2", "not JSON"]),
         ("a.xlsx", "x", ["a.xlsx", ".csv .tsv .jsonl .json .parquet"]),
         ("a.csv.gz", "x", ["a.csv.gz", "a damaged .gz file"]),
