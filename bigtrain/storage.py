@@ -16,6 +16,7 @@ from typing import Any
 from bigtrain.errors import DiskFull
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+_REPLACED = ".replaced"  # what a folder is called while another takes its place
 
 
 @contextlib.contextmanager
@@ -76,17 +77,20 @@ def sha256(path: Path) -> str:
 
 
 def remove_leftovers(parent: Path) -> None:
-    """Delete what killed writers left in `parent` under temporary names."""
+    """Delete what killed writers left in `parent` under temporary names; what they were about to replace is back."""
+    for path in parent.glob(f"*{_REPLACED}"):
+        final = path.with_name(path.name.removesuffix(_REPLACED))
+        shutil.rmtree(path, ignore_errors=True) if final.exists() else os.rename(path, final)
     for path in parent.glob("*.tmp"):
         shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def new_folder(final: Path) -> Iterator[Path]:
+def new_folder(final: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder beside `final`, which becomes `final` when the block ends well and vanishes when it does not.
 
-    Every file in it is synced before the rename. `final` must not exist then: nothing that is there is ever deleted
-    first.
+    Every file in it is synced before the rename. `final` must not exist then, unless it is to be replaced: it is
+    deleted last, and `remove_leftovers` brings it back where a kill came between the two renames.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f"{final.name}.{uuid.uuid4().hex[:8]}.tmp")
@@ -97,8 +101,12 @@ def new_folder(final: Path) -> Iterator[Path]:
             for path in sorted(temporary.rglob("*")):
                 sync_folder(path) if path.is_dir() else sync_file(path)
             sync_folder(temporary)
+            replaced = final.with_name(f"{final.name}{_REPLACED}")
+            if replace and final.exists():
+                os.rename(final, replaced)
             os.rename(temporary, final)
             sync_folder(final.parent)
+            shutil.rmtree(replaced, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -121,23 +121,19 @@ class Saver:
     asked: bool = False  # whether transformers reads the tokenizer alike
 
     def __call__(self) -> None:
-        """A checkpoint of the state as it is, unless this step has one; then the pointers to it."""
+        """A checkpoint of the state as it is, and the pointers to it."""
         from bigtrain.models.auto_tokenizer import check_installed
         from bigtrain.training import checkpoint as checkpoints
 
         assert self.record is not None
-        saved = self.place / checkpoints.folder_name(self.state.step)
-        if not saved.exists():
-            checkpoints.save(
-                self.place,
-                self.state.step,
-                write_model=self._write_model,
-                optimizer=self.optimizer.tensors(),
-                counters=asdict(self.state),
-                identity=self.identity,
-            )
-        else:
-            self._write_shown(saved)
+        saved = checkpoints.save(
+            self.place,
+            self.state.step,
+            write_model=self._write_model,
+            optimizer=self.optimizer.tensors(),
+            counters=asdict(self.state),
+            identity=self.identity,
+        )
         self.point_and_prune()
         self.record.step, self.record.allowed = self.state.step, None
         self.record.write("running")

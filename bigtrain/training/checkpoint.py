@@ -75,9 +75,12 @@ def save(
     counters: dict[str, Any],
     identity: dict[str, Any],
 ) -> Path:
-    """Write the checkpoint of `step` under a temporary name and rename it. Raises DiskFull; older ones stay intact."""
+    """Write the checkpoint of `step` under a temporary name and rename it. Raises DiskFull; older ones stay intact.
+
+    One of this step is replaced: it was written when less had been measured.
+    """
     final = checkpoints / folder_name(step)
-    with storage.new_folder(final) as folder:
+    with storage.new_folder(final, replace=True) as folder:
         (folder / "model").mkdir()
         (folder / "state").mkdir()
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in optimizer.items()}
@@ -251,7 +254,7 @@ def resolve(path: Path, key: str = "checkpoint") -> Path:
     checkpoints = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     candidates = [p for p in (pointed(checkpoints, "best"), pointed(checkpoints, "latest")) if p] + folders(checkpoints)
     damages: dict[Path, str] = {}
-    for candidate in candidates:
+    for candidate in dict.fromkeys(candidates):
         try:
             checkpoint = verify(candidate, only="model/")
         except Damaged as damage:

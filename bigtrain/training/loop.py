@@ -57,7 +57,7 @@ class Loop:
         placement: Placement,
         plan: Plan,
         state: State,
-        save: Callable[[], None],  # writes a checkpoint of `state`, unless this step has one
+        save: Callable[[], None],  # writes a checkpoint of `state`
         sample: Callable[[], list[dict[str, str]]],
         metrics: JsonLines,
         samples: JsonLines,
@@ -223,7 +223,7 @@ class Loop:
         return better
 
     def _save(self, better: bool, ended: str | None) -> None:
-        """Write a checkpoint (`save` does not write a step's twice)."""
+        """Write a checkpoint; one that is there already only where its step has just been measured as the best."""
         self._check_finite()
         self.state.stopped_by = ended
         if self.state.step == self.saved_step and not better:

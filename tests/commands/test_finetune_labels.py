@@ -2,22 +2,26 @@
 
 import json
 import logging
+import os
 import random
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from encoders import encoder, wordpiece
-from harness import bits, run_verb, task_sections, text
+from harness import bits, newest, run_verb, task_sections, text
 from safetensors.torch import load_file
 
 from bigtrain.commands import finetune
 from bigtrain.config import load
-from bigtrain.errors import UserError
+from bigtrain.errors import Stopped, UserError
+from bigtrain.evaluation.evaluator import evaluate_parts
 from bigtrain.models.huggingface import read_config, save_model
 from bigtrain.models.output import Output, OutputKind
+from bigtrain.training import loop
 
 WORDS = ["good", "bad", "old", "small", "the", "cat", "dog"]
 
@@ -126,6 +130,39 @@ def test_the_settings_of_the_run_are_those_of_evaluate(home: Path, caplog: pytes
     shutil.copytree(done["checkpoint"], home / "bare")
     given = ["evals.seq_len=null", "data.pair_field=null"]
     assert again(home, "bare")["loss"] == again(home, "as in run", *given)["loss"]  # no run, no settings
+
+
+def test_a_stop_within_an_evaluation_leaves_the_best_checkpoint_as_it_would_be(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step is saved before its evaluation has ended; what that finds belongs into the same checkpoint."""
+    more = ["data.label_field=kinds", "train.metric=subset_accuracy", "train.max_steps=20"]
+    more += ["train.eval_every_steps=10", "train.save_every_steps=10"]
+    whole = run_verb("finetune", ["objective=classify", *words(home, "whole", *more)])
+    calls: list[int] = []
+
+    def evaluated(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:  # the first is that of step 0
+            os.kill(os.getpid(), signal.SIGTERM)
+        return evaluate_parts(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "evaluate_parts", evaluated)
+        with pytest.raises(Stopped, match="at step 10"):
+            run_verb("finetune", ["objective=classify", *words(home, "halted", *more)])
+    assert newest(home / "halted").name == "step-00000010"
+    done = run_verb("finetune", ["objective=classify", *words(home, "halted", *more)])
+    best, expected = (Path(one["best_checkpoint"]) for one in (done, whole))
+    assert best.parent.name == expected.parent.name == "step-00000010"
+    assert read_config(best).output.thresholds == read_config(expected).output.thresholds
+    assert (best / "README.md").read_text() == (expected / "README.md").read_text()
+    assert (best.parent / "validation.html").read_text() == (expected.parent / "validation.html").read_text()
+    assert again(home, "halted")["subset_accuracy"] == pytest.approx(whole["best_subset_accuracy"])
+    assert bits(home / "halted") == bits(home / "whole")
+    assert sorted(path.name for path in best.parent.parent.iterdir()) == sorted(
+        path.name for path in expected.parent.parent.iterdir()
+    )
 
 
 def test_several_labels_keep_their_thresholds(home: Path) -> None:

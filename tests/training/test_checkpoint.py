@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import shutil
 
@@ -45,6 +46,33 @@ def test_what_is_saved_comes_back(tmp_path):
 def test_newest_goes_by_step_not_by_time(folder):
     write(folder, 1)
     assert checkpoints.newest(folder).step == 6
+
+
+def test_a_step_that_is_saved_again_replaces_the_first(folder):
+    moments = write(folder, 6, seed=3)
+    found = checkpoints.newest(folder)
+    assert (found.step, found.manifest["identity"]) == (6, {"seed": 3})
+    assert all(tensor.equal(moments[name]) for name, tensor in found.optimizer().items())
+    assert sorted(path.name for path in folder.iterdir()) == [f"step-0000000{step}" for step in (2, 4, 6)]
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_kill_while_a_step_is_saved_again_leaves_the_first(folder, monkeypatch, renames):
+    rename, done = os.rename, []
+
+    def killed(source, target):
+        if len(done) == renames:
+            raise KeyboardInterrupt
+        done.append(target)
+        rename(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            write(folder, 6, seed=3)
+    found = checkpoints.newest(folder)
+    assert (found.step, found.manifest["identity"]) == (6, {"seed": 0})
+    assert sorted(path.name for path in folder.iterdir()) == [f"step-0000000{step}" for step in (2, 4, 6)]
 
 
 def test_no_checkpoints_is_a_fresh_start(tmp_path):
