@@ -49,7 +49,8 @@ class Masked:
         asked, first = self._hidden(model, batch, batch.get("keys"))
         loss = self.loss(model, asked, batch["targets"])
         if self.next_sentence:  # a row counts as much as the tokens that are asked for in it
-            loss = loss + asked.shape[1] * _pair_loss(_said(model, first), batch["strays"])
+            n_asked = (batch["targets"] != IGNORED).sum(1)
+            loss = loss + (n_asked * _pair_losses(_said(model, first), batch["strays"])).sum()
         return loss
 
     def statistics(self, model: Model, batch: Batch) -> dict[str, Tensor]:
@@ -69,7 +70,7 @@ class Masked:
         if self.next_sentence:
             strays = torch.full_like(first[:, 0], IGNORED, dtype=torch.int64) if one_at_a_time else batch["strays"]
             said = _said(model, first)
-            sums |= {"pair_loss": _pair_loss(said, strays), "pairs": (strays != IGNORED).sum()}
+            sums |= {"pair_loss": _pair_losses(said, strays).sum(), "pairs": (strays != IGNORED).sum()}
             sums["pairs_right"] = (said.argmax(-1) == strays).sum()
         return sums
 
@@ -93,6 +94,6 @@ def _said(model: Model, first: Tensor) -> Tensor:
     return cast("Tensor", cast("nn.Module", model.next_sentence)(first))
 
 
-def _pair_loss(said: Tensor, strays: Tensor) -> Tensor:
-    """Nats of pairs (N, 2), summed."""
-    return F.cross_entropy(said.float(), strays, ignore_index=IGNORED, reduction="sum")
+def _pair_losses(said: Tensor, strays: Tensor) -> Tensor:
+    """Nats (N,) of what is said of pairs (N, 2); 0 where a row is none."""
+    return F.cross_entropy(said.float(), strays, ignore_index=IGNORED, reduction="none")

@@ -95,6 +95,21 @@ def test_masked_models(name: str, padding: bool, tmp_path: Path, tokens: Tensor)
     assert_gradients_close(ours, theirs)
 
 
+def test_rows_of_pairs_count_by_the_tokens_that_are_asked_for(tokens: Tensor) -> None:
+    ours = built("bert", output=Output(next_sentence=True))
+    positions = torch.tensor([[3, 5, 17], [1, 2, 0], [8, 0, 0]])
+    targets = torch.tensor([[7, 8, 9], [10, 11, -100], [13, -100, -100]])
+    strays, segments = torch.tensor([0, 1, 1]), (torch.arange(31) > torch.tensor([[4], [11], [20]])).long()
+    batch = {"tokens": tokens, "segments": segments, "positions": positions, "targets": targets, "strays": strays}
+    hidden = ours(tokens, segments=segments)
+    asked = ours.logits(hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1])))
+    masked = F.cross_entropy(asked.flatten(0, 1), targets.flatten())
+    pairs = F.cross_entropy(ours.next_sentence(hidden[:, 0]), strays, reduction="none")
+    objective = Masked(next_sentence=True)
+    loss = objective(ours, batch) / objective.weight(batch)
+    assert_close(loss, masked + (pairs * torch.tensor([3, 2, 1])).sum() / 6)
+
+
 def test_pairs_of_texts(tmp_path: Path, tokens: Tensor) -> None:
     """Hidden tokens and the next sentence: the loss of BertForPreTraining, and its gradients."""
     ours = built("bert", output=Output(next_sentence=True))
