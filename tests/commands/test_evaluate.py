@@ -2,6 +2,7 @@
 
 import json
 import math
+import random
 import re
 
 import pytest
@@ -10,7 +11,7 @@ from harness import cli
 
 from bigtrain import config
 from bigtrain.commands import evaluate, generate
-from bigtrain.data.schema import BytesConfig
+from bigtrain.data.schema import BytesConfig, WordsConfig
 from bigtrain.errors import GateMissed, UserError
 from bigtrain.models.base import materialise
 from bigtrain.models.decoder import Decoder
@@ -65,6 +66,19 @@ def reference(stride):
             logits = model.logits(model(torch.tensor([ids[start:position]])))[0, -1]
         losses.append(-float(logits.double().log_softmax(-1)[ids[position]]))
     return losses
+
+
+def test_bytes_of_a_cut_text_are_those_of_its_tokens(tmp_path):
+    """Words cannot say how many bytes they are: on average those of the whole text."""
+    draw, path = random.Random(0), tmp_path / "words.txt"
+    path.write_text(" ".join(draw.choices(["to", "be", "or", "not", "question"], k=2000)))
+    (tmp_path / "model").mkdir()
+    save_model(tmp_path / "model", tiny(), train(WordsConfig(vocab_size=8), [path.read_text()]))
+    whole, cut = (
+        run(f"checkpoint={tmp_path / 'model'}", f"data.files={path}", *more) for more in ([], ["evals.max_tokens=200"])
+    )
+    assert cut["tokens"] == 200
+    assert cut["bits_per_byte"] / cut["loss"] == pytest.approx(whole["bits_per_byte"] / whole["loss"], rel=1e-2)
 
 
 @pytest.mark.parametrize("stride", [1, 5, 16])

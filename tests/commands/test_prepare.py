@@ -214,6 +214,21 @@ def test_a_loss_mask_is_heard_in_training_and_in_evaluation(tmp_path: Path) -> N
     assert everything["tokens"] > 4 * measured["tokens"]
 
 
+def test_a_beginning_without_learned_tokens_is_left_out_or_refused(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    long = "x" * 300 + " Answer: yes\n"
+    rows.write_text("".join(json.dumps({"text": f"{n} {long}"}) + "\n" for n in range(60)))
+    files = [f"data.files={rows}", "tokenizer=bytes", "data.validation_fraction=0.3", "data.loss_between=[Answer:]"]
+    run_verb("prepare", [*files, f"output={tmp_path / 'set'}"])
+    small = ["model=tiny", "model.dim=32", "model.n_heads=2", "model.n_layers=1", "model.max_seq_len=64", "device=cpu"]
+    small += ["train.batch_rows=4", "train.max_steps=2", "train.eval_train_tokens=100", "train.eval_tokens=null"]
+    run_verb("pretrain", [*small, f"data.path={tmp_path / 'set'}", f"run.dir={tmp_path / 'run'}"])
+    measured = [f"checkpoint={tmp_path / 'run'}", f"data.path={tmp_path / 'set'}"]
+    with pytest.raises(UserError, match=r"0 to be predicted in the first 100 \(evals\.max_tokens\)"):
+        run_verb("evaluate", [*measured, "evals.max_tokens=100"])
+    assert run_verb("evaluate", [*measured, "evals.max_tokens=400"])["loss"] > 0
+
+
 def test_a_loss_mask_that_leaves_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no text for training holds 'Reply:'"):
         run_verb("prepare", dialogues(tmp_path, f"output={tmp_path / 'set'}", "data.loss_between=[Reply:]"))

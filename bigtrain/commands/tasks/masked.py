@@ -28,6 +28,8 @@ from bigtrain.objectives.masked import Masked
 from bigtrain.objectives.schema import MaskUnit
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from bigtrain.config import Loaded
     from bigtrain.data.mixture import PreparedSets
     from bigtrain.models.base import Model, ModelConfig
@@ -76,7 +78,7 @@ def masked_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
             data,
             train,
             lambda split: MaskedWindows(
-                split.tokens,
+                _known(split.tokens, masker, "the validation text"),
                 seq_len,
                 rows,
                 frame,
@@ -90,6 +92,17 @@ def masked_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
         seq_len=seq_len,
         batch_rows=batch_rows(train, seq_len),
     )
+
+
+def _known(tokens: NDArray[Any], masker: Masker, what: str) -> NDArray[Any]:
+    """The tokens (N,). Raises UserError where none is an ordinary one: there would be nothing to guess."""
+    if not masker.is_text[tokens].any():
+        raise UserError(
+            f"{what}: {len(tokens)} tokens, all of them special or unknown to the tokenizer",
+            "what is guessed are tokens of its vocabulary",
+            "give text in the language that the model has read, or begin with another model",
+        )
+    return tokens
 
 
 def _refuse_loss_mask(there: bool) -> None:
@@ -154,5 +167,7 @@ def masked_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer
     rows = config.evals.batch_rows or max(1, TOKENS_AT_ONCE // seq_len)
     alone, pairs = config.evals.alone_tokens, source.output.next_sentence
     frame = frame_of(source.config, tokenizer, f"evals.seq_len={seq_len}", seq_len, 2 if pairs else 1)
-    windows = MaskedWindows(tokens, seq_len, rows, frame, Masker(tokenizer), alone=alone, pairs=pairs)
+    masker = Masker(tokenizer)
+    tokens = _known(tokens, masker, "the text")
+    windows = MaskedWindows(tokens, seq_len, rows, frame, masker, alone=alone, pairs=pairs)
     return Measurement(Masked(alone=windows.n_alone > 0, next_sentence=pairs), windows, {"tokens": len(tokens)})

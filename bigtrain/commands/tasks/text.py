@@ -146,7 +146,8 @@ def validation_parts(data: PreparedSets, train: TrainConfig, windows: Callable[[
         parts.append(Part(windows(split), name, weight))
         if train.eval_train_tokens:
             part = one.split("train").first(train.eval_train_tokens + 1)
-            parts.append(Part(windows(part), f"{name}_train".lstrip("_"), weight=0.0))
+            if part.n_targets():  # a loss mask may leave out all of them
+                parts.append(Part(windows(part), f"{name}_train".lstrip("_"), weight=0.0))
     return parts
 
 
@@ -186,12 +187,13 @@ def measured_split(loaded: Loaded, tokenizer: Tokenizer, placement: Placement) -
         data = dataclasses.replace(data, validation_fraction=0.0, test_fraction=0.0, split_by=SplitBy.document)
         part = "train"
     found = placement.lead_first(lambda: prepared(data, AutoTokenizerConfig(), tokenizer))
-    split = found.split(part)
-    if not split.n_targets():
+    split, most = found.split(part), config.evals.max_tokens
+    if not split.first(most and most + 1).n_targets():
+        beginning = f" in the first {most} (evals.max_tokens)" if most else ""
         where = data.path or data.builtin or ", ".join([*data.files, *data.sources])
         raise UserError(
-            f"the {part} part (data.split={part}) of {where}: {len(split)} tokens, {split.n_targets()} to be predicted",
-            "one token predicts the next",
+            f"the {part} part (data.split={part}) of {where}: {len(split)} tokens, 0 to be predicted{beginning}",
+            "one token predicts the next, unless a loss mask leaves it out",
             "name more text, or another part",
         )
     return found, split
@@ -201,10 +203,10 @@ def text_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, 
     """Windows that overlap, so that every token is predicted once."""
     config: EvaluateConfig = loaded.config
     found, split = measured_split(loaded, tokenizer, placement)
+    n_bytes = token_bytes(found.tokenizer(), [split])  # on average those of all the text, of which all bytes are known
     if config.evals.max_tokens is not None:
         split = split.first(config.evals.max_tokens + 1)
     seq_len = window_length(config, source)
     rows = config.evals.batch_rows or max(1, TOKENS_AT_ONCE // seq_len)
     windows = Windows(split, seq_len, config.evals.stride or max(1, seq_len // 2), rows)
-    objective = Causal(token_bytes=token_bytes(found.tokenizer(), [split]))
-    return Measurement(objective, windows, {"tokens": split.n_targets()})
+    return Measurement(Causal(token_bytes=n_bytes), windows, {"tokens": split.n_targets()})
