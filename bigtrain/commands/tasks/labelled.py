@@ -14,6 +14,7 @@ from bigtrain.commands.tasks.rows import (
     measured_files,
     none_held,
     rows_at_once,
+    say_segments,
     validation_file,
     warn_of_leaks,
 )
@@ -114,8 +115,7 @@ def labelled_task(
     n_rows = batch_rows(config.train, seq_len)
     encoder = row_encoder(model.config, tokenizer, f"train.seq_len={seq_len}", seq_len, paired=bool(training.pairs))
     if encoder.pair_frame and encoder.segments:
-        # Else transformers' tokenizers leave the segments out, and the model hears of one text.
-        tokenizer.config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+        say_segments(tokenizer)
     drawn = AugmentedTexts(augment, config.seed, encoder, training.texts, training.pairs) if augment.on else None
     rows = LabelledRows(
         encode(encoder, training.texts, training.pairs),

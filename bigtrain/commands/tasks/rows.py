@@ -24,6 +24,7 @@ from bigtrain.storage import write_bytes
 if TYPE_CHECKING:
     from bigtrain.models.huggingface import ModelFolder
     from bigtrain.schema import EvaluateConfig, FinetuneConfig
+    from bigtrain.tokenizer import Tokenizer
 
 T = TypeVar("T")
 Places = Sequence[tuple[str, str]]  # texts, and where each stands
@@ -101,6 +102,11 @@ def head_labels(
             f"give more rows, or set {key}=",
         )
     return labels
+
+
+def say_segments(tokenizer: Tokenizer) -> None:
+    """Let transformers' tokenizers give the segments of pairs: else the model hears of one text."""
+    tokenizer.config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
 
 
 def warn_of_leaks(training: Places, checked: Places, kind: str) -> Callable[[Path, bool], None] | None:

@@ -14,6 +14,7 @@ from bigtrain.commands.tasks.rows import (
     fingerprint,
     measured_files,
     rows_at_once,
+    say_segments,
     validation_file,
     warn_of_leaks,
 )
@@ -61,6 +62,8 @@ def span_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     seq_len, most = row_length(config.train, model), config.objective.max_answer_tokens
     n_rows = batch_rows(config.train, seq_len)
     given = _reading(model.config, tokenizer, seq_len, config.objective.overlap)
+    if given["segments"]:
+        say_segments(tokenizer)
     rows = ContextRows(training, tokenizer, **given, batch_rows=n_rows)
     validation = ContextRows(checked, tokenizer, **given) if checked else None
     before = None
