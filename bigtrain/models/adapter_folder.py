@@ -216,7 +216,8 @@ def _base(folder: Path, raw: Mapping[str, Any]) -> Path:
 def keep_base(run: Path, base: Path, *, anew: bool) -> None:
     """Let a run folder hold the base of its adapters: that base's own run deletes checkpoints as it goes on.
 
-    Hard links, which cost nothing and are safe, as the files of a checkpoint never change in place; else copies.
+    Hard links, which cost nothing: the files of a checkpoint never change in place, and the weights of a folder that do
+    are refused by their sha256. Copies where the base is on another disk.
     anew: what is there is of a run that never had a checkpoint.
     """
     kept = run / KEPT

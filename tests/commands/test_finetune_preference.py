@@ -197,7 +197,11 @@ def test_two_processes_are_one(home: Path, reduction: str, more: list[str]) -> N
     ("content", "more", "message"),
     [
         ('{"prompt": "a", "chosen": "b", "rejected": "b"}', [], "rows.jsonl:1: chosen and rejected are the same"),
-        ('{"prompt": "a", "chosen": "b"}', [], "rows come in one of these forms"),
+        (
+            '{"prompt": "a", "chosen": "b"}',
+            [],
+            "name the fields with data.prompt_field=, or",
+        ),
         ('{"prompt": "a", "chosen": "b", "rejected": "c"}\n{"prompt": "a", "chosen": "b"}', [], "no field 'rejected'"),
         ('{"prompt": "' + "a" * 99 + '", "chosen": "b", "rejected": "c"}', [], "no pair has two different answers"),
         ('{"prompt": "a", "chosen": "b", "rejected": "c"}', ["data.label_field=x"], "data.label_field"),

@@ -223,6 +223,19 @@ def test_tags_may_be_numbers_of_named_labels(home: Path) -> None:
     assert run_verb("evaluate", [*more, *MEASURING])["words"] == 4
 
 
+def test_numbers_for_tags_of_a_model_say_which_is_which(
+    home: Path, learned: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The model counts its own tags, the rows may count otherwise: it is said, not guessed."""
+    rows = [{"tokens": ["the", "cat"], "ner_tags": [0, 1]}, {"tokens": ["dog"], "ner_tags": [2]}]
+    (home / "counted.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run_verb("evaluate", [f"checkpoint={learned['checkpoint']}", f"data.files={home / 'counted.jsonl'}", *MEASURING])
+    labels = read_config(Path(learned["checkpoint"])).output.labels
+    order = ", ".join(f"{number} for {label}" for number, label in enumerate(labels))
+    said = f"counted.jsonl:1: tags are numbers, taken as the model counts its own: {order}"
+    assert caplog.text.count(said) == caplog.text.count("tags are numbers") == 1
+
+
 def test_what_is_said_of_the_data(home: Path, caplog: pytest.LogCaptureFixture) -> None:
     given = words(home, "bert", 1, "said", f"data.validation={home / 'train.conll'}")
     with caplog.at_level("INFO", "bigtrain"):

@@ -75,7 +75,7 @@ def evaluated(home: Path, checkpoint: Any, *more: str) -> dict[str, Any]:
 
 
 def test_a_run_and_evaluate_give_the_same_metrics(home: Path, learned: dict[str, Any]) -> None:
-    last = evaluated(home, learned["checkpoint"], "evals.max_tokens=12", "evals.max_new_tokens=10")
+    last = evaluated(home, learned["checkpoint"], "evals.max_tokens=12")  # the length of answers is the run's
     assert {name: learned[name] for name in WRITTEN} == {name: last[name] for name in WRITTEN}
     assert (last["rows"], last["answers"]) == (12, 12)
     best = evaluated(home, learned["best_checkpoint"], "evals.max_tokens=12", "evals.max_new_tokens=10")
@@ -85,6 +85,23 @@ def test_a_run_and_evaluate_give_the_same_metrics(home: Path, learned: dict[str,
     assert len(measured) == 4
     assert learned["best_rouge_l"] == max(measured[1:])  # that of the model it starts from decides nothing
     assert learned["best_rouge_l"] > measured[0] + 0.1
+
+
+def test_evaluate_reads_the_fields_that_the_run_read(home: Path) -> None:
+    """Own names, and columns of a file without a header line: else its first row would be taken for one."""
+    rows = [row(seed) for seed in range(40)]
+    lines = "".join(f"{one['prompt']}\t{one['completion']}\n" for one in rows)
+    (home / "bare.tsv").write_text(lines, encoding="utf-8")
+    write(home / "own.jsonl", *({"q": one["prompt"], "a": one["completion"]} for one in rows))
+    for file, more in (
+        (home / "bare.tsv", ["data.columns=[prompt,completion]"]),
+        (home / "own.jsonl", ["data.prompt_field=q", "data.answer_field=a"]),
+    ):
+        run = words(home, 2, file.stem, *more, f"data.train={file}", f"data.validation={file}")
+        done = run_verb("finetune", run)
+        found = evaluated(home, done["checkpoint"], f"data.files={file}", "evals.max_new_tokens=0")
+        assert found["rows"] == 40
+        assert found["loss"] == pytest.approx(done["val_loss"], abs=1e-5)
 
 
 def test_what_is_written_is_what_transformers_writes(home: Path, learned: dict[str, Any]) -> None:

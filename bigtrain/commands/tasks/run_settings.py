@@ -10,6 +10,7 @@ from typing import Any
 
 from bigtrain.config import Loaded
 from bigtrain.data.schema import LabelsConfig, TagsConfig
+from bigtrain.evaluation.schema import EvalsConfig
 from bigtrain.log import log
 from bigtrain.models.huggingface import ModelFolder
 from bigtrain.runs import read_yaml
@@ -25,7 +26,10 @@ _OF_ROWS = {
         for key in (f"data.{one.name}" for one in dataclasses.fields(kind))
     },
 }
-_OF_FORMAT = ("data.columns", "data.words_field", "data.tags_field")  # files of another format have no such columns
+_OF_CHATS = {key: key for key in ("data.columns", "data.prompt_field", "data.answer_field")}
+_OF_ANSWERS = {"evals.max_new_tokens": "objective.max_new_tokens"}
+# Files of another format have no such columns and fields.
+_OF_FORMAT = {"data.words_field", "data.tags_field", *_OF_CHATS}
 
 
 def run_of(folder: Path) -> Path | None:
@@ -48,7 +52,7 @@ def as_in_run(loaded: Loaded, source: ModelFolder) -> Loaded:
     if run is None:
         return loaded
     said, plain, taken = config_of(run, "restore the file"), copy.deepcopy(loaded.plain), []
-    for key, theirs in (_LENGTH if source.output.language else _LENGTH | _OF_ROWS).items():
+    for key, theirs in _taken_of(source, loaded.config.evals).items():
         section, name = key.split(".")
         value = _at(said, theirs)
         if key in loaded.named or value is None or value == plain[section][name]:
@@ -61,6 +65,15 @@ def as_in_run(loaded: Loaded, source: ModelFolder) -> Loaded:
         return loaded
     log.info("as in the run %s: %s", run, " ".join(taken))
     return dataclasses.replace(loaded, plain=plain)
+
+
+def _taken_of(source: ModelFolder, evals: EvalsConfig) -> dict[str, str]:
+    """The keys of `evaluate` that are taken, and those of the run that they are taken from."""
+    if not source.output.language:
+        return _LENGTH | _OF_ROWS
+    if evals.answers:
+        return _LENGTH | _OF_CHATS | _OF_ANSWERS
+    return _LENGTH | _OF_CHATS if evals.pairs else _LENGTH
 
 
 def _at(config: dict[str, Any], key: str) -> Any:

@@ -95,10 +95,14 @@ def _read_parts(loaded: Loaded, source: ModelFolder) -> tuple[list[Sentence], li
     assert data.train
     goes_on = source.output.kind is OutputKind.tags and not config.objective.new_head
     own = source.output.labels if goes_on else ()
-    numbered = config.objective.labels or own
-    training = read_sentences(Path(data.train), data.words_field, data.tags_field, numbered)
+    given = config.objective.labels
+
+    def read(path: str) -> list[Sentence]:
+        return read_sentences(Path(path), data.words_field, data.tags_field, given or own, given=not own or bool(given))
+
+    training = read(data.train)
     if path := validation_file(loaded):
-        return training, read_sentences(Path(path), data.words_field, data.tags_field, numbered)
+        return training, read(path)
     texts = [sentence.text for sentence in training]
     return apart(loaded, training, texts, "sentences", "words")
 
@@ -121,7 +125,7 @@ def tag_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, p
     sentences: Sequence[Sentence] = [
         sentence
         for path in measured_files(loaded, source)
-        for sentence in read_sentences(path, data.words_field, data.tags_field, labels)
+        for sentence in read_sentences(path, data.words_field, data.tags_field, labels, given=False)
     ][: config.evals.max_tokens]
     seq_len = window_length(config, source)
     frame = frame_of(source.config, tokenizer, f"evals.seq_len={seq_len}", seq_len)

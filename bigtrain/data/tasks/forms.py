@@ -54,7 +54,7 @@ def conversation_fields(config: FormsConfig, row: Row, where: str, *, table: boo
     if table and len(row) == 2 and config.settled_form() is Form.auto:
         first, second = row
         known.append(Fields(Form.prompt, (first, second), _prompt(first)))
-    return _chosen(known, config, row, where)
+    return _chosen(known, config, row, where, "data.prompt_field= and data.answer_field=")
 
 
 def pair_fields(config: FormsConfig, row: Row, where: str) -> Fields:
@@ -68,10 +68,10 @@ def pair_fields(config: FormsConfig, row: Row, where: str) -> Fields:
     ]
     if config.form is Form.messages and "messages" not in row:
         known = known[-1:]
-    return _chosen(known, config, row, where)
+    return _chosen(known, config, row, where, "data.prompt_field=")
 
 
-def _chosen(known: Sequence[Fields], config: FormsConfig, row: Row, where: str) -> Fields:
+def _chosen(known: Sequence[Fields], config: FormsConfig, row: Row, where: str, keys: str) -> Fields:
     form = config.settled_form()
     for fields in known:
         if (form is Form.auto and row.keys() >= set(fields.names)) or form is fields.form:
@@ -79,7 +79,7 @@ def _chosen(known: Sequence[Fields], config: FormsConfig, row: Row, where: str) 
     raise UserError(
         f"{where}: the fields {', '.join(row) or 'none'}",
         f"rows come in one of these forms: {'; '.join(map(str, known))}",
-        "name the fields with data.prompt_field= and data.answer_field=, or convert the file",
+        f"name the fields with {keys}, or convert the file",
     )
 
 

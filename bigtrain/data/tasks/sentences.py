@@ -13,6 +13,7 @@ from bigtrain.data.reading.files import readable, split_name
 from bigtrain.data.reading.lines import Part, lines
 from bigtrain.data.tasks.rows import NUMBER, records
 from bigtrain.errors import UserError, kind_of
+from bigtrain.log import log
 
 _OF_ROWS = (".jsonl", ".json", ".parquet")  # any other file has columns
 _UNIVERSAL = ".conllu"
@@ -41,12 +42,18 @@ class Sentence:
 
 
 def read_sentences(
-    path: Path, words_field: str | None = None, tags_field: str | None = None, labels: Sequence[str] = ()
+    path: Path,
+    words_field: str | None = None,
+    tags_field: str | None = None,
+    labels: Sequence[str] = (),
+    *,
+    given: bool = True,
 ) -> list[Sentence]:
     """Every sentence of a file.
 
     Rows of jsonl, json or parquet files hold a list of words and a list of tags: the fields that are named, else
-    `words` or `tokens`, and `tags` or `ner_tags`. Tags that are numbers count `labels` from 0.
+    `words` or `tokens`, and `tags` or `ner_tags`. Tags that are numbers count `labels` from 0; where these were not
+    given for that but are a model's own (`given` is false), a warning says which number is taken for which.
 
     Any other file holds a word a line, and a blank line after each sentence. The fields are numbers of columns, counted
     from 1; else the word is in the first column, the tag in the last. Lines that begin with -DOCSTART- are left out. In
@@ -57,7 +64,7 @@ def read_sentences(
     """
     extension, _ = split_name(str(path))
     if extension in _OF_ROWS:
-        found = list(_from_rows(path, words_field, tags_field, labels))
+        found = list(_from_rows(path, words_field, tags_field, labels, told=given))
     else:
         found = list(_from_columns(path, words_field, tags_field, universal=extension == _UNIVERSAL))
     if not found:
@@ -73,7 +80,7 @@ def read_sentences(
 
 
 def _from_rows(
-    path: Path, words_field: str | None, tags_field: str | None, labels: Sequence[str]
+    path: Path, words_field: str | None, tags_field: str | None, labels: Sequence[str], *, told: bool
 ) -> Iterator[Sentence]:
     for line, row in records(path, ()):
         where = f"{path}:{line}"
@@ -89,6 +96,10 @@ def _from_rows(
             raise UserError(
                 f"{where}: {words_name!r} is an empty list", "a sentence has a word", "correct or remove the row"
             )
+        if not told and any(map(_is_number, tags)):
+            order = ", ".join(f"{number} for {label}" for number, label in enumerate(labels))
+            log.warning("%s: tags are numbers, taken as the model counts its own: %s", where, order)
+            told = True
         named = tuple(_tag(tag, labels, word, where, tags_name) for tag, word in zip(tags, words, strict=True))
         checked = tuple(_text(word, f"word {number}", where) for number, word in enumerate(words, 1))
         yield Sentence(str(path), (line,) * len(words), checked, named)
@@ -106,11 +117,16 @@ def _list(
     return name, value
 
 
+def _is_number(tag: Any) -> bool:
+    return isinstance(tag, int) and not isinstance(tag, bool)
+
+
 def _tag(value: Any, labels: Sequence[str], word: Any, where: str, name: str) -> str:
-    if not isinstance(value, int) or isinstance(value, bool):
+    if not _is_number(value):
         return _text(value, f"the tag of {word!r}", where)
-    if 0 <= value < len(labels):
-        return labels[value]
+    number = int(value)
+    if 0 <= number < len(labels):
+        return labels[number]
     said = f"the number {value} in {name!r}"
     if labels:
         raise UserError(
