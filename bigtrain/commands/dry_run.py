@@ -9,8 +9,8 @@ from typing import Any
 from bigtrain.commands.record import as_continued, require_all
 from bigtrain.commands.tasks.base import (
     Build,
+    check_measured,
     check_metric,
-    check_patience,
     check_plateau,
     identity_of,
     micro_batch,
@@ -58,7 +58,7 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
         plan = Plan(config.train, loader, config.schedule, state)
         micro = micro_batch(part, model, task, config, state, placement)
         evaluation = task.validation(micro)
-        check_patience(config.train, evaluation)
+        check_measured(loaded, evaluation)
         check_plateau(config.train, config.schedule, evaluation)
         steps = None if plan.total() == UNPLANNED else plan.total()
         tokens_per_step = round(task.batch_rows * task.rows.tokens_per_row)

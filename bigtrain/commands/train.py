@@ -19,8 +19,8 @@ from bigtrain.commands.shown import show
 from bigtrain.commands.tasks.base import (
     Build,
     Task,
+    check_measured,
     check_metric,
-    check_patience,
     check_plateau,
     identity_of,
     micro_batch,
@@ -139,7 +139,7 @@ def _train(
     apply(model, compile=config.device.compile)
 
     evaluation = task.validation(state.micro_batch_rows)
-    check_patience(config.train, evaluation)
+    check_measured(loaded, evaluation)
     check_plateau(config.train, config.schedule, evaluation)
     metrics, samples = TrackedLines(path / "metrics.jsonl"), JsonLines(path / "samples.jsonl")
     kept = inherited(source, task.tokenizer) if source else {}

@@ -174,9 +174,14 @@ def check_metric(metric: str, known: tuple[str, ...]) -> None:
         )
 
 
-def check_patience(train: TrainConfig, validation: Sequence[Part]) -> None:
-    """Raises UserError for patience with a metric that is never measured."""
-    if train.patience_evals is not None and not len(validation):
+def check_measured(loaded: Loaded, validation: Sequence[Part]) -> None:
+    """Raises UserError for what waits for a metric, or names one, where nothing is measured."""
+    train: TrainConfig = loaded.config.train
+    if len(validation):
+        return
+    keys, rule = ("train.metric", "train.eval_train_tokens"), "it is measured beside validation data"
+    refuse_unread(loaded, keys, "no validation data", rule)
+    if train.patience_evals is not None:
         raise UserError(
             f"train.patience_evals={train.patience_evals} without validation data",
             "a run stops early by a metric of its validation data",
