@@ -148,7 +148,7 @@ def _message(value: Any, name: str, where: str) -> Message:
     """A message as any of the forms has it."""
     for role, content in _NAMES:
         if isinstance(value, dict) and {role, content} <= value.keys():
-            if value[role] not in _ROLES:
+            if not isinstance(value[role], str) or value[role] not in _ROLES:
                 raise UserError(
                     f"{where}: role {value[role]!r} in {name!r}",
                     f"those who speak are {', '.join(_ROLES)}",

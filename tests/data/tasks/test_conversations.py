@@ -88,6 +88,8 @@ def test_a_column_of_numbers_is_no_prompt(tmp_path: Path, caplog: pytest.LogCapt
         ({"messages": [USER]}, "the user has the last word"),
         ({"messages": [USER, {"role": "assistant", "content": " "}]}, "an empty answer"),
         ({"messages": [USER, {"role": "tool", "content": "x"}]}, "role 'tool'"),
+        ({"messages": [USER, {"role": ["assistant"], "content": "x"}]}, r"role \['assistant'\]"),
+        ({"messages": [USER, {"role": {}, "content": "x"}]}, "role {}"),
         ({"messages": [USER, {"role": "assistant", "content": None}]}, "is null"),
         ({"prompt": "a"}, "no field 'messages'"),
     ],
