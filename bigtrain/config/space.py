@@ -115,8 +115,8 @@ def dimension(one: Swept) -> Dimension | None:
 
     typed = one.typed
     if one.hint is None:
-        options = () if is_hydras(typed.key) else tuple(plain_choices(typed.text))
-        return Listed(typed, options) if len(options) > 1 else None
+        options = [] if is_hydras(typed.key) else plain_choices(typed.text)
+        return Listed(typed, tuple(dict.fromkeys(options))) if len(options) > 1 else None
     try:
         parsed = OverridesParser.create().parse_override(one.hydra)
     except HydraException as error:

@@ -22,6 +22,7 @@ from typing import Any
 
 from bigtrain.config import folders, overrides
 from bigtrain.config.compose import compose, register_packaged
+from bigtrain.config.fields import without_none
 from bigtrain.config.loading import check_option, key_type
 from bigtrain.config.overrides import Override
 from bigtrain.config.recipes import check_recipe
@@ -124,6 +125,7 @@ def read(
                 raise UserError(str(line), rule, "give hydra.sweep.dir=DIR, which holds them all")
             plain, hint = key_type(verb, tree, line)
             task.append(Swept(plain, overrides.to_hydra(plain, hint), hint))
+            _check_range(task[-1])
     return task
 
 
@@ -138,6 +140,26 @@ def _refuse_intervals(verb: str, task: Sequence[Swept]) -> None:
             rule = "an interval has no end of values to run through"
             remedy = "give search.trials=N to search it" if verb in SEARCHES else "list the values"
             raise UserError(str(one.typed), rule, remedy)
+
+
+def _check_range(one: Swept) -> None:
+    """Raises UserError where the numbers of a range have no end, or are not whole where the key wants such."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import RangeSweep
+    from hydra.errors import HydraException
+
+    try:
+        swept: Any = OverridesParser.create().parse_override(one.hydra).value() if "range(" in one.hydra else None
+    except HydraException:  # Hydra's sweeper, or the search, says so with what each knows
+        return
+    if not isinstance(swept, RangeSweep):
+        return
+    numbers: tuple[Any, ...] = (swept.start, swept.stop, swept.step)
+    if not all(map(math.isfinite, numbers)) or not swept.step:
+        rule = "a range goes from one number to another in steps"
+        raise UserError(str(one.typed), rule, "give range(START,STOP,STEP) with a STEP that is not 0")
+    if without_none(one.hint)[0] is int and not all(isinstance(number, int) for number in numbers):
+        raise UserError(str(one.typed), f"{one.typed.key} is a whole number", "give whole numbers in the range")
 
 
 def plain_choices(text: str) -> list[str]:

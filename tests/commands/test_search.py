@@ -253,6 +253,8 @@ def test_trials_may_be_asked_for_in_a_config(children: Children) -> None:
         (["optimizer.lr=tag(normal,interval(1,2))", "search.trials=2"], 2, ["normal"]),
         (["optimizer.lr=interval(2,1)", "search.trials=2"], 2, ["larger"]),
         (["train.batch_rows=interval(1.5,4)", "search.trials=2"], 2, ["whole"]),
+        (["train.keep_last=range(1.0,3.0)", "search.trials=2"], 2, ["train.keep_last=range(1.0,3.0)", "whole"]),
+        (["train.keep_last=range(1,3,0)", "search.trials=2"], 2, ["train.keep_last=range(1,3,0)", "not 0"]),
         (["device.compile=interval(0,1)", "search.trials=2"], 2, ["device.compile"]),
         (["seed=glob(*)", "search.trials=2"], 2, ["seed=glob"]),
         (["optimizer.lr=1e-3,-1", "search.trials=2"], 2, ["optimizer.lr=-1"]),
@@ -317,7 +319,7 @@ def test_the_folder_of_something_else_is_left_alone(
 
 def test_hydras_forms() -> None:
     space = read(
-        "model=tiny,gru",
+        "model=tiny,gru,tiny",
         LR,
         "train.batch_rows=choice(8,16,32)",
         "seed=range(0,9,3)",
@@ -333,6 +335,7 @@ def test_hydras_forms() -> None:
     assert (shown["seed"].low, shown["seed"].high, shown["seed"].step) == (0, 6, 3)
     assert list(shown["seed"].values) == ["0", "3", "6"]
     assert (shown["model.n_layers"].size, shown["optimizer.lr"].log) == (4, True)
+    assert [one.values for one in read("optimizer=adamw,adamw", "seed=1,1")] == [("adamw",), ("1",)]
     assert combinations(space) is None
     assert combinations([one for one in space if one.typed.key != "optimizer.lr"]) == 2 * 3 * 3 * 4 * 2 * 3
 
