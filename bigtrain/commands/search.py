@@ -28,7 +28,7 @@ from bigtrain.config.space import (
     propose,
 )
 from bigtrain.config.sweep import SEARCHES, Swept
-from bigtrain.errors import DiskFull, RunBusy, Stopped, UserError
+from bigtrain.errors import DiskFull, RunBusy, Stopped, UserError, kind_of
 from bigtrain.log import log
 from bigtrain.runs import RunFolder
 from bigtrain.storage import write_json
@@ -200,11 +200,15 @@ def _check_limit(train: dict[str, Any]) -> None:
 
 def _begun(search: Search) -> dict[str, Any] | None:
     """What the folder knows of this search; None where it is new. Raises UserError where it holds something else."""
-    file = search.path / "summary.json"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-    except ValueError as error:
-        raise UserError(f"{file}: {error}", "it is what the search remembers", "restore it, or delete it") from None
+    file, found = search.path / "summary.json", None
+    if file.exists():
+        remembers, remedy = "it is what the search remembers", "restore it, or delete it"
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{file}: {error}", remembers, remedy) from None
+        if not isinstance(found, dict | list):
+            raise UserError(f"{file}: {kind_of(found)}", remembers, remedy)
     if isinstance(found, list) or any((search.path / name).exists() for name in ("multirun.yaml", "config.yaml")):
         raise UserError(f"{_PLACE}={search.path}", "it holds another sweep, or a run", "choose another folder")
     if found is None:

@@ -304,13 +304,21 @@ def test_optuna_is_named_where_it_is_missing(
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("multirun.yaml", "another sweep"), ("config.yaml", "a run"), ("summary.json", "remembers")]
+    ("name", "content", "said"),
+    [
+        ("multirun.yaml", "{", "another sweep"),
+        ("config.yaml", "{", "a run"),
+        ("summary.json", "{", "remembers"),
+        ("summary.json", "[]", "another sweep"),
+        ("summary.json", "3", "a JSON number"),
+        ("summary.json", "null", "null"),
+    ],
 )
 def test_the_folder_of_something_else_is_left_alone(
-    name: str, said: str, children: Children, capsys: pytest.CaptureFixture[str]
+    name: str, content: str, said: str, children: Children, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("s").mkdir()
-    (Path("s") / name).write_text("{")
+    (Path("s") / name).write_text(content)
     (Path("s") / ".lock").touch()  # as a run leaves it
     assert main(words(LR, "search.trials=2")) == 2
     assert said in capsys.readouterr().err
