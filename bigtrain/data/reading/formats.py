@@ -115,7 +115,7 @@ def read_jsonl(part: Part) -> Iterator[Item]:
 def _json_row(text: str, path: str, number: int) -> dict[str, Any] | UserError:
     where = f"{path}:{number}"
     try:
-        row = json.loads(text)
+        row = json.loads(text.rstrip("\r\n"))  # else a line that breaks off has its fault in column 1 of the next
     except (ValueError, RecursionError) as error:
         problem = f"{error.msg}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
         return UserError(

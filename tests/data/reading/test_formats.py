@@ -179,6 +179,13 @@ def test_json_that_is_wrong(content: str, words: list[str], tmp_path: Path) -> N
     assert [word for word in words if word not in message] == []
 
 
+def test_the_column_of_a_line_that_breaks_off_is_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    for end in ("", "\n", "\r\n"):
+        path.write_bytes(b'{"text": "a"' + end.encode())
+        assert "a.jsonl:1: not JSON (Expecting ',' delimiter, column 13)" in error(path)
+
+
 def test_large_json_arrays_are_read_one_by_one(tmp_path: Path) -> None:
     draw = random.Random(2)
     rows = [{"text": f"{n} é " + 'x"\\\n' * draw.randrange(2000), "more": [{"a": None}]} for n in range(600)]
