@@ -12,7 +12,14 @@ import numpy as np
 from bigtrain.evaluation.bars import histogram
 from bigtrain.evaluation.page import Number, cut, evenly, figures, section, table, text
 from bigtrain.evaluation.svg import Series, chart, heat_map
-from bigtrain.metrics.classification import calibration_error, per_class, reliability
+from bigtrain.metrics.classification import (
+    calibration_error,
+    confused,
+    confusion_matrix,
+    label_counts,
+    per_class,
+    reliability,
+)
 from bigtrain.storage import write_bytes
 
 MOST_DRAWN = 20  # labels: a picture of more cannot be read
@@ -21,44 +28,46 @@ MOST_TEXT, MOST_NAME = 400, 200  # characters
 MOST_WORDS = 120  # of a sentence
 
 
-def labels_section(labels: Sequence[str], confusion: np.ndarray, *, counted: str = "rows") -> str:
+def labels_section(names: Sequence[str], labels: np.ndarray, predictions: np.ndarray, *, counted: str = "rows") -> str:
     """Precision, recall, F1 and support of each label, and what is taken for what.
 
-    confusion: (C, C) counts, truth by prediction, of what `counted` names. Up to 20 labels stand in their order, with
-    the matrix as a picture; of more the worst come first, below a table of the pairs that are confused most.
+    names: of the labels, C; both others: (N,) int below C, of what `counted` names. Up to 20 labels stand in their
+    order, with the confusion matrix as a picture; of more the worst come first, below a table of the pairs that are
+    confused most.
     """
-    measured = per_class(confusion)
-    order = np.arange(len(labels))
-    if len(labels) > MOST_DRAWN:
+    measured = per_class(label_counts(labels, predictions, len(names)))
+    order = np.arange(len(names))
+    if len(names) > MOST_DRAWN:
         order = np.lexsort((order, measured["f1"]))
     scores = [[Number(f"{value:.3f}") for value in measured[name]] for name in ("precision", "recall", "f1")]
-    rows = [(labels[i], *(values[i] for values in scores), int(measured["support"][i])) for i in order.tolist()]
+    rows = [(names[i], *(values[i] for values in scores), int(measured["support"][i])) for i in order.tolist()]
     content = table(("label", "precision", "recall", "F1", counted), rows)
-    if len(labels) > MOST_DRAWN:
-        return section("Labels", _confused_pairs(labels, confusion, counted) + content)
-    picture = heat_map("confusion", "Confusion matrix", labels, confusion)
-    return section("Labels", figures([("Confusion matrix", picture, len(labels) > 6)]) + content)
+    if len(names) > MOST_DRAWN:
+        wrong = labels != predictions
+        pairs = confused(labels[wrong], predictions[wrong], len(names))
+        return section("Labels", _confused_most(names, *pairs, measured["support"], counted) + content)
+    picture = heat_map("confusion", "Confusion matrix", names, confusion_matrix(labels, predictions, len(names)))
+    return section("Labels", figures([("Confusion matrix", picture, len(names) > 6)]) + content)
 
 
-def _confused_pairs(labels: Sequence[str], confusion: np.ndarray, counted: str) -> str:
-    wrong = np.where(np.eye(len(labels), dtype=bool), 0, confusion)
-    most = np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS].tolist()
-    pairs = [divmod(place, len(labels)) for place in most]
-    rows = [
-        (labels[i], labels[j], int(wrong[i, j]), Number(f"{wrong[i, j] / confusion[i].sum():.1%}"))
-        for i, j in pairs
-        if wrong[i, j]
-    ]
+def _confused_most(
+    names: Sequence[str],
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    counts: np.ndarray,
+    support: np.ndarray,
+    counted: str,
+) -> str:
+    most = np.argsort(-counts, kind="stable")[:MOST_PAIRS]
+    pairs = zip(truth[most].tolist(), predicted[most].tolist(), counts[most].tolist(), strict=True)
+    rows = [(names[i], names[j], count, Number(f"{count / support[i]:.1%}")) for i, j, count in pairs]
     found = table(("truth", "prediction", counted, "share of the truth"), rows)
     return f"<h3>Confused most</h3>{found}<h3>All labels</h3>" if found else ""
 
 
-def calibration_section(probabilities: np.ndarray, labels: np.ndarray) -> str:
-    """Whether the model is right as often as it says: accuracy over confidence.
-
-    probabilities: (N, C) float; labels: (N,) int below C.
-    """
-    found = reliability(probabilities, labels)
+def calibration_section(confidence: np.ndarray, right: np.ndarray) -> str:
+    """Whether the model is right as often as it says: accuracy over confidence. Given as to `reliability`."""
+    found = reliability(confidence, right)
     edges = np.linspace(0, 1, len(found.rows) + 1).round(2).tolist()
     curves = [
         Series("share right", found.confidence, found.accuracy, marked=True),
@@ -71,15 +80,15 @@ def calibration_section(probabilities: np.ndarray, labels: np.ndarray) -> str:
         (
             f"{low:.2f} to {high:.2f}",
             int(n),
-            *(Number(f"{value:.3f}") for value in (confidence, accuracy)),
-            Number(f"{accuracy - confidence:+.3f}"),
+            *(Number(f"{value:.3f}") for value in (said, accuracy)),
+            Number(f"{accuracy - said:+.3f}"),
         )
-        for low, high, n, confidence, accuracy in zip(
+        for low, high, n, said, accuracy in zip(
             edges, edges[1:], found.rows, found.confidence, found.accuracy, strict=False
         )
         if n
     ]
-    error = f"<p>Expected calibration error: {calibration_error(probabilities, labels):.4f}</p>"
+    error = f"<p>Expected calibration error: {calibration_error(confidence, right):.4f}</p>"
     pictures = figures([(title, reliable, False), ("Rows by confidence", spread, False)])
     columns = ("confidence", "rows", "mean confidence", "share right", "difference")
     return section("Calibration", f"{error}\n{pictures}\n{table(columns, rows)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,31 +17,55 @@ def classification(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, f
     """All metrics of one label for each row, from 0 to 1 (MCC from -1).
 
     probabilities: (N, C) float, rows that sum to one; labels: (N,) int below C; N is at least 1. The metrics of
-    `confusion_scores`, and `ece`, `roc_auc` and `pr_auc`: those of the second of two labels; of more labels the mean of
+    `count_scores`, and `ece`, `roc_auc` and `pr_auc`: those of the second of two labels; of more labels the mean of
     each against the rest, left out where a label has no row.
     """
     labels, n_labels = np.asarray(labels), probabilities.shape[1]
-    found = confusion_scores(confusion_matrix(labels, probabilities.argmax(1), n_labels))
-    found["ece"] = calibration_error(probabilities, labels)
+    found = count_scores(label_counts(labels, probabilities.argmax(1), n_labels))
+    found["ece"] = calibration_error(*best_guess(probabilities, labels))
     first = 1 if n_labels == 2 else 0
     return found | ranking.macro(probabilities[:, first:], labels[:, None] == np.arange(first, n_labels))
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, n_labels: int) -> np.ndarray:
-    """How often each label (rows) was predicted as each (columns): (C, C) int. Both given as (N,) int below C."""
+    """How often each label (rows) was predicted as each (columns): (C, C) int. Both given as (N,) int below C.
+
+    For few labels: the metrics get by with `label_counts`, and what is taken for what with `confused`.
+    """
     pairs = np.asarray(labels, np.int64) * n_labels + np.asarray(predictions, np.int64)
     return np.bincount(pairs, minlength=n_labels**2).reshape(n_labels, n_labels)
 
 
-def confusion_scores(confusion: np.ndarray) -> dict[str, float]:
-    """The metrics that counts suffice for. confusion: (C, C), truth by prediction, at least one row counted.
+def confused(labels: np.ndarray, predictions: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where the confusion matrix is above 0, row by row: truth, prediction and count, (K,) each."""
+    pairs = np.asarray(labels, np.int64) * n_labels + np.asarray(predictions, np.int64)
+    found, counts = np.unique(pairs, return_counts=True)
+    return found // n_labels, found % n_labels, counts
+
+
+class Counts(NamedTuple):
+    """Of each label how often it was rightly predicted, predicted, and true: (C,) int each."""
+
+    right: np.ndarray
+    predicted: np.ndarray
+    truth: np.ndarray
+
+
+def label_counts(labels: np.ndarray, predictions: np.ndarray, n_labels: int) -> Counts:
+    """The diagonal of the confusion matrix and its sums, without the matrix. Both given as (N,) int below C."""
+    labels, predictions = np.asarray(labels, np.int64), np.asarray(predictions, np.int64)
+    each = (labels[labels == predictions], predictions, labels)
+    return Counts(*(np.bincount(values, minlength=n_labels) for values in each))
+
+
+def count_scores(counts: Counts) -> dict[str, float]:
+    """The metrics that counts suffice for, of which at least one is above 0.
 
     `accuracy`; `balanced_accuracy`, the mean recall of the labels that occur as truth; `macro_`, `micro_` and
     `weighted_` `precision`, `recall` and `f1`; `mcc` (Gorodkin 2004). Macro means are over the labels that occur as
     truth or as prediction. A quotient without a denominator is 0. All as scikit-learn with `zero_division=0`.
     """
-    confusion = np.asarray(confusion, np.float64)
-    right, truth, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
+    right, predicted, truth = (np.asarray(count, np.float64) for count in counts)
     recall = quotient(right, truth)
     occurs = truth + predicted > 0
     found = {
@@ -65,19 +89,24 @@ def averages(right: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> dic
     return found
 
 
-def per_class(confusion: np.ndarray) -> dict[str, np.ndarray]:
+def per_class(counts: Counts) -> dict[str, np.ndarray]:
     """`precision`, `recall`, `f1` and `support` (rows whose truth it is) of each label: (C,) each."""
-    right, truth, predicted = np.diag(confusion), confusion.sum(1), confusion.sum(0)
-    precision, recall, f1 = _precision_recall_f1(right, predicted, truth)
-    return {"precision": precision, "recall": recall, "f1": f1, "support": truth}
+    precision, recall, f1 = _precision_recall_f1(*counts)
+    return {"precision": precision, "recall": recall, "f1": f1, "support": counts.truth}
 
 
-def label_tables(labels: Sequence[str], confusion: np.ndarray) -> dict[str, Any]:
-    """`per_class`: LABEL -> its four numbers; `confusion`: truth -> prediction -> rows, where there are any."""
-    taken: dict[str, dict[str, int]] = {label: {} for label in labels}
-    for truth, prediction in np.argwhere(confusion).tolist():
-        taken[labels[truth]][labels[prediction]] = int(confusion[truth, prediction])
-    return {"per_class": by_label(labels, per_class(confusion)), "confusion": taken}
+def label_tables(names: Sequence[str], labels: np.ndarray, predictions: np.ndarray) -> dict[str, Any]:
+    """`per_class`: LABEL -> its four numbers; `confusion`: truth -> prediction -> rows, where there are any.
+
+    names: of the labels; both others: (N,) int below C.
+    """
+    taken: dict[str, dict[str, int]] = {name: {} for name in names}
+    for truth, prediction, count in zip(
+        *map(np.ndarray.tolist, confused(labels, predictions, len(names))), strict=True
+    ):
+        taken[names[truth]][names[prediction]] = count
+    scores = per_class(label_counts(labels, predictions, len(names)))
+    return {"per_class": by_label(names, scores), "confusion": taken}
 
 
 def by_label(labels: Sequence[str], scores: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
@@ -97,10 +126,14 @@ class Reliability:
     accuracy: np.ndarray
 
 
-def reliability(probabilities: np.ndarray, labels: np.ndarray) -> Reliability:
-    """Confidence against accuracy in 15 bins. probabilities: (N, C) float; labels: (N,) int below C."""
-    confidence = probabilities.max(1).astype(np.float64)
-    right = (probabilities.argmax(1) == labels).astype(np.float64)
+def best_guess(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) each: probability of the likeliest label, whether it is right. Given (N, C) float, and (N,) int below C."""
+    return probabilities.max(1), probabilities.argmax(1) == labels
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray) -> Reliability:
+    """Confidence against accuracy in 15 bins. confidence: (N,) float, from 0 to 1; right: (N,) bool."""
+    confidence = np.asarray(confidence, np.float64)
     edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
     bins = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, CALIBRATION_BINS - 1)
     rows = np.bincount(bins, minlength=CALIBRATION_BINS)
@@ -109,9 +142,9 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> Reliability:
     return Reliability(rows, *(np.divide(total, rows, out=empty.copy(), where=rows > 0) for total in sums))
 
 
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """How far confidence is from accuracy, in the mean over rows: the expected calibration error of Guo et al. 2017."""
-    found = reliability(probabilities, labels)
+    found = reliability(confidence, right)
     gaps = np.nan_to_num(np.abs(found.accuracy - found.confidence))
     return float((gaps * found.rows).sum() / found.rows.sum())
 

@@ -8,8 +8,8 @@ from bigtrain.metrics import ranking
 from bigtrain.metrics.classification import (
     averages,
     calibration_error,
-    confusion_matrix,
-    confusion_scores,
+    count_scores,
+    label_counts,
     quotient,
 )
 
@@ -30,18 +30,20 @@ def multi_label(probabilities: np.ndarray, labels: np.ndarray, thresholds: np.nd
     return {
         "subset_accuracy": float((truth == predicted).all(1).mean()),
         **averages(right, predicted.sum(0), truth.sum(0)),
-        "mcc": confusion_scores(confusion_matrix(truth.ravel(), predicted.ravel(), 2))["mcc"],
+        "mcc": count_scores(label_counts(truth.ravel(), predicted.ravel(), 2))["mcc"],
         "ece": calibration_error(*decisions(probabilities, truth)),
         **ranking.macro(probabilities, truth),
     }
 
 
 def decisions(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Whether a row has a label, as one label of two: probabilities (N C, 2), and what is true (N C,) int.
+    """Whether a row has a label, as a guess of two: its probability and whether it is right, (N C,) each.
 
     probabilities: (N, C) float; labels: (N, C) of 0 and 1.
     """
-    return np.stack([1 - probabilities, probabilities], -1).reshape(-1, 2), np.asarray(labels).ravel().astype(np.int64)
+    found, truth = probabilities.ravel(), np.asarray(labels).astype(bool).ravel()
+    without = 1 - found
+    return np.maximum(found, without), (found > without) == truth
 
 
 def per_label(probabilities: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bigtrain.data.loader import IGNORED, Batch
 from bigtrain.data.tasks.tagged import TaggedRows
-from bigtrain.metrics.classification import confusion_matrix, confusion_scores
+from bigtrain.metrics.classification import count_scores, label_counts
 from bigtrain.metrics.spans import span_scores
 from bigtrain.models.base import Model
 from bigtrain.objectives.base import hidden_states, summed_cross_entropy
@@ -60,7 +60,7 @@ class Tag:
         """The mean loss, the metrics of single tags and, where they mark spans, those of spans."""
         assert self.rows is not None
         found = self.rows.of_words(sums["tags"])
-        scores = confusion_scores(self.confusion(found))
+        scores = count_scores(label_counts(self.rows.tags, found, len(self.labels)))
         scores["token_accuracy"] = scores["accuracy"]
         measured = {"loss": float(sums["loss"] / sums["weight"]), **{name: scores[name] for name in _OF_TAGS}}
         if self.marks_spans:
@@ -68,8 +68,3 @@ class Tag:
             of_spans = span_scores(list(self.rows.by_sentence(found)), truth)
             measured |= {name: of_spans[name] for name in _OF_SPANS}
         return measured
-
-    def confusion(self, found: np.ndarray) -> np.ndarray:
-        """(C, C): how often each tag was predicted as each. found: the predictions for all words."""
-        assert self.rows is not None
-        return confusion_matrix(self.rows.tags, found, len(self.labels))

@@ -17,7 +17,7 @@ from bigtrain.evaluation.task_report import (
     write_predictions,
     wrong_rows_section,
 )
-from bigtrain.metrics.classification import confusion_matrix
+from bigtrain.metrics.classification import best_guess, confusion_matrix
 
 EVIL = "<script>alert(1)</script>\"'&\x00\ud800"
 
@@ -45,9 +45,14 @@ def report(path, sections):
     return path.read_text(encoding="utf-8")
 
 
+def counted(confusion):
+    """Truth and predictions that a confusion matrix counts."""
+    return np.divmod(np.repeat(np.arange(confusion.size), confusion.ravel()), len(confusion))
+
+
 def test_labels_by_hand():
     confusion = np.array([[8, 2, 0], [1, 4, 0], [0, 0, 0]])
-    section = labels_section(["World", "Sports", "Never"], confusion)
+    section = labels_section(["World", "Sports", "Never"], *counted(confusion))
     assert cells(section) == [
         ["label", "precision", "recall", "F1", "rows"],
         ["World", "0.889", "0.800", "0.842", "10"],
@@ -103,7 +108,7 @@ def test_more_labels_than_a_picture_holds():
     confusion = confusion_matrix(labels, probabilities.argmax(1), 30)
     confusion[3] = 0
     confusion[3, 7], confusion[3, 3] = 500, 1
-    section = labels_section(names, confusion)
+    section = labels_section(names, *counted(confusion))
     assert "<svg" not in section
     rows = cells(section)
     assert rows[:2] == [
@@ -120,12 +125,12 @@ def test_more_labels_than_a_picture_holds():
     assert table[1][0] == "label 3"  # the worst first
     f1 = [float(row[3]) for row in table[1:]]
     assert f1 == sorted(f1)
-    assert "Confused" not in labels_section(names, np.eye(30, dtype=int))
+    assert "Confused" not in labels_section(names, *counted(np.eye(30, dtype=int)))
 
 
 def test_calibration():
     confidence, right = np.array([0.6, 0.6, 0.95, 0.95]), np.array([1, 0, 1, 1])
-    section = calibration_section(np.stack([confidence, 1 - confidence], 1), 1 - right)
+    section = calibration_section(confidence, right)
     assert cells(section) == [
         ["confidence", "rows", "mean confidence", "share right", "difference"],
         ["0.53 to 0.60", "2", "0.600", "0.500", "-0.100"],
@@ -179,8 +184,8 @@ def test_a_report_with_all_of_it(tmp_path):
         for _ in range(1000)
     ]
     sections = [
-        labels_section(names, confusion_matrix(labels, probabilities.argmax(1), 20)),
-        calibration_section(probabilities, labels),
+        labels_section(names, labels, probabilities.argmax(1)),
+        calibration_section(*best_guess(probabilities, labels)),
         wrong_rows_section(wrong),
     ]
     page = report(tmp_path / "report.html", sections)
@@ -190,7 +195,7 @@ def test_a_report_with_all_of_it(tmp_path):
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids)) == 6
     many = [EVIL * 100 + str(number) for number in range(1500)]
-    page = report(tmp_path / "many.html", [labels_section(many, np.ones((1500, 1500), int))])
+    page = report(tmp_path / "many.html", [labels_section(many, *counted(np.ones((1500, 1500), int)))])
     assert len(page.encode()) < 1_000_000
     assert ".example" not in report(tmp_path / "plain.html", [])  # nothing to style
 

@@ -1,13 +1,19 @@
 """Metrics of labels and numbers against scikit-learn and scipy, and by hand."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from bigtrain.metrics.classification import (
+    Counts,
+    best_guess,
     calibration_error,
     classification,
+    confused,
     confusion_matrix,
-    confusion_scores,
+    count_scores,
+    label_counts,
     per_class,
     reliability,
 )
@@ -62,7 +68,13 @@ def test_labels_that_never_occur_do_not_count():
     truth, predictions = np.array([0, 0, 1, 1]), np.array([0, 3, 1, 1])  # 2 and 4 of 5 occur on neither side
     confusion = confusion_matrix(truth, predictions, 5)
     np.testing.assert_array_equal(confusion, sklearn.confusion_matrix(truth, predictions, labels=range(5)))
-    found = confusion_scores(confusion)
+    counts = label_counts(truth, predictions, 5)
+    for count, same in zip(counts, (np.diag(confusion), confusion.sum(0), confusion.sum(1)), strict=True):
+        np.testing.assert_array_equal(count, same)
+    places = confusion.nonzero()
+    for values, same in zip(confused(truth, predictions, 5), (*places, confusion[places]), strict=True):
+        np.testing.assert_array_equal(values, same)
+    found = count_scores(counts)
     expected = sklearn.f1_score(truth, predictions, average="macro", zero_division=0)
     assert found["macro_f1"] == pytest.approx(expected)
     assert found["macro_f1"] == pytest.approx((2 / 3 + 1 + 0) / 3)
@@ -79,7 +91,8 @@ def test_macro_f1_is_the_mean_over_labels_that_occur():
         confusion[0, 1] += 1
         right, total = np.diag(confusion), confusion.sum(0) + confusion.sum(1)
         occurring = [2 * right[i] / total[i] for i in range(6) if total[i]]
-        assert confusion_scores(confusion)["macro_f1"] == pytest.approx(np.mean(occurring))
+        counts = Counts(right, confusion.sum(0), confusion.sum(1))
+        assert count_scores(counts)["macro_f1"] == pytest.approx(np.mean(occurring))
 
 
 @pytest.mark.parametrize("predictions", [[0, 0, 0], [1, 1, 1], [0, 1, 0]])
@@ -95,7 +108,7 @@ def test_per_class_as_scikit_learn():
     probabilities, labels = drawn(3, 7, 100)
     predictions = probabilities.argmax(1)
     expected = sklearn.precision_recall_fscore_support(labels, predictions, labels=range(7), zero_division=0)
-    found = per_class(confusion_matrix(labels, predictions, 7))
+    found = per_class(label_counts(labels, predictions, 7))
     assert list(found) == ["precision", "recall", "f1", "support"]
     for values, others in zip(found.values(), expected, strict=True):
         np.testing.assert_allclose(values, others)
@@ -106,7 +119,7 @@ def test_calibration_by_hand():
     confidence = np.array([0.6, 0.6, 0.61, 0.99, 0.98, 1.0])
     right = np.array([1, 0, 1, 1, 1, 0])
     probabilities = np.stack([confidence, 1 - confidence], 1)
-    table = reliability(probabilities, 1 - right)
+    table = reliability(confidence, right)
     assert {i: n for i, n in enumerate(table.rows.tolist()) if n} == {8: 2, 9: 1, 14: 3}
     assert table.accuracy[[8, 9, 14]].tolist() == pytest.approx([0.5, 1, 2 / 3])
     assert table.confidence[[8, 9, 14]].tolist() == pytest.approx([0.6, 0.61, 0.99])
@@ -121,6 +134,28 @@ def test_calibration_of_a_well_calibrated_model_is_near_zero():
     labels = (draw.random((50_000, 1)) > probabilities.cumsum(1)).sum(1)
     assert classification(probabilities, labels)["ece"] < 0.01
     assert classification(np.eye(4)[[0, 1]], np.array([1, 1]))["ece"] == pytest.approx(0.5)
+
+
+def peak(function, *given):
+    """Bytes that a call holds at once."""
+    tracemalloc.start()
+    try:
+        function(*given)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_square_of_the_labels():
+    labels = np.arange(50) * 59
+    probabilities = np.eye(3000, dtype=np.float32)[labels]
+    assert peak(classification, probabilities, labels) < 10 * probabilities.nbytes < 3000**2
+
+
+def test_several_labels_take_few_times_the_memory_of_their_table():
+    probabilities = np.random.default_rng(0).random((1000, 50))
+    labels, thresholds = probabilities > 0.4, np.full(50, 0.5)
+    assert peak(multi_label, probabilities, labels, thresholds) < 6 * probabilities.nbytes
 
 
 def test_half_precision_gives_full_precision_metrics():
@@ -159,7 +194,9 @@ def test_multi_label_as_scikit_learn(seed):
         "roc_auc": sklearn.roc_auc_score(labels, probabilities, average="macro"),
         "pr_auc": sklearn.average_precision_score(labels, probabilities, average="macro"),
         "mcc": sklearn.matthews_corrcoef(labels.ravel(), predictions.ravel()),
-        "ece": calibration_error(np.stack([1 - probabilities.ravel(), probabilities.ravel()], 1), labels.ravel()),
+        "ece": calibration_error(
+            *best_guess(np.stack([1 - probabilities, probabilities], -1).reshape(-1, 2), labels.ravel())
+        ),
     }
     for average in ("macro", "micro", "weighted"):
         values = sklearn.precision_recall_fscore_support(labels, predictions, average=average, zero_division=0)

@@ -15,7 +15,7 @@ from bigtrain.evaluation.task_report import (
     labels_section,
     wrong_rows_section,
 )
-from bigtrain.metrics.classification import by_label, confusion_matrix, label_tables
+from bigtrain.metrics.classification import best_guess, by_label, label_tables
 from bigtrain.metrics.multi_label import decisions, per_label
 from bigtrain.objectives.classify import probabilities, sigmoid
 
@@ -69,14 +69,14 @@ class OneLabel(_Report):
     def tables(self, sums: Sums) -> dict[str, Any]:
         """What the report shows of the labels, as data."""
         found, truth = probabilities(sums), sums["labels"].astype(np.int64)
-        return label_tables(self.labels, confusion_matrix(truth, found.argmax(1), len(self.labels)))
+        return label_tables(self.labels, truth, found.argmax(1))
 
     def sections(self, sums: Sums) -> list[str]:
         """Labels, calibration, and what is wrong with most confidence."""
         found, truth = probabilities(sums), sums["labels"].astype(np.int64)
         return [
-            labels_section(self.labels, confusion_matrix(truth, found.argmax(1), len(self.labels))),
-            calibration_section(found, truth),
+            labels_section(self.labels, truth, found.argmax(1)),
+            calibration_section(*best_guess(found, truth)),
             wrong_rows_section(self.predictions(sums)),
         ]
 

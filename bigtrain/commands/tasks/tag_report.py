@@ -47,17 +47,17 @@ class TagReport:
     def tables(self, sums: Sums) -> dict[str, Any]:
         """Precision, recall and F1 of each type of span; of each tag, where these are not of typed spans."""
         if not self._typed:
-            return label_tables(self.objective.labels, self.objective.confusion(self.rows.of_words(sums["tags"])))
+            return label_tables(self.objective.labels, self.rows.tags, self.rows.of_words(sums["tags"]))
         nothing = {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
         return {"per_class": dict.fromkeys(self.kinds, nothing) | _by_type(list(self.predictions(sums)))}
 
     def sections(self, sums: Sums) -> list[str]:
         """Spans by type, tags, and the sentences with the most wrong ones."""
-        confusion = self.objective.confusion(self.rows.of_words(sums["tags"]))
+        found = self.rows.of_words(sums["tags"])
         predictions = list(self.predictions(sums))
         return [
             self._spans(predictions) if self.objective.marks_spans else "",
-            labels_section(self.rows.labels, confusion, counted="words"),
+            labels_section(self.rows.labels, self.rows.tags, found, counted="words"),
             wrong_tags_section(predictions),
         ]
 
