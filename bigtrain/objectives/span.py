@@ -45,6 +45,7 @@ def best_spans(logits: Tensor, context: Tensor, most: int) -> tuple[Tensor, Tens
 
     context: (N, 2), its first token and the one after its last. most: tokens of an answer. Of equal ones the first.
     """
+    most = min(most, logits.shape[1])
     place = torch.arange(logits.shape[1], device=logits.device)
     inside = (place >= context[:, :1]) & (place < context[:, 1:])
     start, end = logits.masked_fill(~inside[..., None], -torch.inf).unbind(-1)  # (N, T)

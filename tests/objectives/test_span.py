@@ -68,7 +68,7 @@ def sums(objective: Span, model: Model, batch_rows: int) -> dict[str, np.ndarray
 @pytest.mark.parametrize("seed", range(20))
 def test_the_search_finds_what_trying_all_finds(seed: int) -> None:
     draw = random.Random(seed)
-    n_tokens, most = draw.randrange(3, 15), draw.choice([1, 2, 5, 40])
+    n_tokens, most = draw.randrange(3, 15), draw.choice([1, 2, 5, 40, 1 << 50])
     logits = torch.randn(4, n_tokens, 2, generator=torch.Generator().manual_seed(seed))
     bounds = [sorted(draw.sample(range(n_tokens + 1), 2)) for _ in range(4)]
     first, last, score = best_spans(logits, torch.tensor(bounds), most)
