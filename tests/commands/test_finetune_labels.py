@@ -236,6 +236,19 @@ def test_a_dry_run_shows_rows_before_and_after(home: Path) -> None:
     assert not (home / "dry").exists()
 
 
+def test_files_of_augmentation_may_move_and_may_not_change(home: Path, tmp_path: Path) -> None:
+    synonyms = tmp_path / "synonyms.jsonl"
+    synonyms.write_text(json.dumps({"word": "good", "synonyms": ["fine"]}) + "\n")
+    given = ["objective=classify", *words(home, "moved", "data.augment.replace=0.5", "schedule=constant")]
+    run_verb("finetune", [*given, f"data.augment.synonyms={synonyms}", "train.max_steps=1"])
+    synonyms = synonyms.rename(tmp_path / "moved.jsonl")
+    given.append(f"data.augment.synonyms={synonyms}")
+    assert run_verb("finetune", [*given, "train.max_steps=2"])["step"] == 2
+    synonyms.write_text(json.dumps({"word": "good", "synonyms": ["great"]}) + "\n")
+    with pytest.raises(UserError, match=r"resume\.allow=\[data\]"):
+        run_verb("finetune", [*given, "train.max_steps=3"])
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

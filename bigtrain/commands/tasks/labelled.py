@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from bigtrain.commands.tasks.rows import (
     warn_of_leaks,
 )
 from bigtrain.config import Loaded
+from bigtrain.data.tasks.augment import Augmenter
 from bigtrain.data.tasks.augmented import AugmentedTexts
 from bigtrain.data.tasks.encoding import PairFrame, RowEncoder
 from bigtrain.data.tasks.held_out import held_out
@@ -143,7 +145,7 @@ def labelled_task(
         tokenizer=tokenizer,
         fingerprint=fingerprint(
             *[(part.texts, part.pairs, part.values) for part in (training, checked) if part],
-            *([drawn.augmenter.config, drawn.augmenter.fingerprint] if drawn else []),
+            *(_changes(drawn.augmenter) if drawn else []),
         ),
         seq_len=seq_len,
         batch_rows=n_rows,
@@ -151,6 +153,11 @@ def labelled_task(
         examples=drawn.examples if drawn else None,
         sections=sections,
     )
+
+
+def _changes(augmenter: Augmenter) -> list[Any]:
+    """What decides how texts are changed: the settings, and of the files what is in them, wherever they lie."""
+    return [dataclasses.replace(augmenter.config, synonyms=None, paraphrases=None), augmenter.fingerprint]
 
 
 def _places(rows: Rows | None) -> list[tuple[str, str]]:
