@@ -249,6 +249,12 @@ def test_files_of_augmentation_may_move_and_may_not_change(home: Path, tmp_path:
         run_verb("finetune", [*given, "train.max_steps=3"])
 
 
+def test_a_label_that_the_given_ones_leave_out(home: Path) -> None:
+    with pytest.raises(UserError, match=r"jsonl:\d+: label 'bad'") as caught:
+        run_verb("finetune", ["objective=classify", *words(home, "left out", "objective.labels=[good,ugly]")])
+    assert caught.value.remedy == "add it to objective.labels, or correct the row"
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

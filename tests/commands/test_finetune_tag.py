@@ -219,6 +219,10 @@ def test_tags_may_be_numbers_of_named_labels(home: Path) -> None:
     given = [word for word in given if "dev.conll" not in word]
     found = run_verb("finetune", [*given, "objective.labels=[O,B-CAT,B-DOG]"])
     assert read_config(Path(found["checkpoint"])).output.labels == ("O", "B-CAT", "B-DOG")
+    (home / "numbers.jsonl").write_text('{"tokens": ["a", "cow"], "ner_tags": ["O", "B-COW"]}\n')
+    with pytest.raises(UserError, match=r"label 'B-COW'(?s:.*)remedy: add it to objective.labels, or correct"):
+        run_verb("finetune", [*given, "objective.labels=[O,B-CAT,B-DOG]", f"run.dir={home / 'cow'}"])
+    (home / "numbers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     more = [f"checkpoint={found['checkpoint']}", f"data.files={home / 'numbers.jsonl'}"]
     assert run_verb("evaluate", [*more, *MEASURING])["words"] == 4
 

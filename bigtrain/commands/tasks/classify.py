@@ -11,7 +11,7 @@ import numpy as np
 from bigtrain.commands.tasks.base import Measurement, Task
 from bigtrain.commands.tasks.label_report import OneLabel, SeveralLabels, Sums
 from bigtrain.commands.tasks.labelled import MeasuredRows, labelled_task, measured_rows, read_parts
-from bigtrain.commands.tasks.rows import head_labels
+from bigtrain.commands.tasks.rows import given_labels, head_labels
 from bigtrain.config import Loaded
 from bigtrain.data.tasks.labels import Names, label_flags, label_names, label_numbers, several_labels, sorted_labels
 from bigtrain.data.tasks.rows import Rows
@@ -46,7 +46,8 @@ def classify_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     kind = OutputKind.labels if several else OutputKind.label
     labels = head_labels(config, source, kind, sorted_labels([*names[0], *([] if data.validation else names[1])]))
     number = label_flags if several else label_numbers
-    found = [number(part, given, labels) if part else None for part, given in zip(parts, names, strict=True)]
+    with given_labels(config.objective.labels):
+        found = [number(part, given, labels) if part else None for part, given in zip(parts, names, strict=True)]
     training, checked = found
     assert training is not None
     shape = starting_shape(source.config, tokenizer, config.model)

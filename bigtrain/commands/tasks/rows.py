@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,7 +15,7 @@ from bigtrain.config import Loaded
 from bigtrain.data.schema import OnError, TagsConfig
 from bigtrain.data.tasks.forms_schema import TrainFormsConfig
 from bigtrain.data.tasks.held_out import held_out
-from bigtrain.data.tasks.labels import unnamed
+from bigtrain.data.tasks.labels import UnknownLabel, unnamed
 from bigtrain.data.tasks.leaks import find_leaks
 from bigtrain.errors import UserError
 from bigtrain.log import log
@@ -107,6 +108,18 @@ def head_labels(
 def say_segments(tokenizer: Tokenizer) -> None:
     """Let transformers' tokenizers give the segments of pairs: else the model hears of one text."""
     tokenizer.config["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
+
+
+@contextlib.contextmanager
+def given_labels(labels: Sequence[str]) -> Iterator[None]:
+    """Says of a label that none of objective.labels is what can be done: they are the user's, not the model's."""
+    try:
+        yield
+    except UnknownLabel as error:
+        if not labels:
+            raise
+        rule = "objective.labels names all labels of the head"
+        raise UserError(error.given, rule, "add it to objective.labels, or correct the row") from None
 
 
 def warn_of_leaks(training: Places, checked: Places, kind: str) -> Callable[[Path, bool], None] | None:

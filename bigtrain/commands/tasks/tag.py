@@ -13,6 +13,7 @@ from bigtrain.commands.tasks.rows import (
     apart,
     check_rows,
     fingerprint,
+    given_labels,
     head_labels,
     measured_files,
     rows_at_once,
@@ -56,8 +57,9 @@ def tag_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     seq_len = row_length(config.train, model)
     n_rows = batch_rows(config.train, seq_len)
     frame = frame_of(model.config, tokenizer, f"train.seq_len={seq_len}", seq_len)
-    rows = TaggedRows(training, tokenizer, labels, seq_len, frame, batch_rows=n_rows)
-    validation = TaggedRows(checked, tokenizer, labels, seq_len, frame) if checked else None
+    with given_labels(config.objective.labels):
+        rows = TaggedRows(training, tokenizer, labels, seq_len, frame, batch_rows=n_rows)
+        validation = TaggedRows(checked, tokenizer, labels, seq_len, frame) if checked else None
     before = None
     if placement.leads:
         said = "%d sentences in %d rows; %.1f %% of the tokens are padding in batches of %d rows"

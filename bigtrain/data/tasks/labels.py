@@ -106,7 +106,11 @@ def unnamed(labels: Sequence[str]) -> bool:
     return list(labels) == [f"LABEL_{number}" for number in range(len(labels))]
 
 
-def unknown_label(where: str, name: str, labels: Sequence[str]) -> UserError:
+class UnknownLabel(UserError):
+    """A row has a label that the model does not have."""
+
+
+def unknown_label(where: str, name: str, labels: Sequence[str]) -> UnknownLabel:
     """The error for a label that a model does not have."""
     known = ", ".join(labels[:20]) + (", ..." if len(labels) > 20 else "")
     near = difflib.get_close_matches(name, labels, 1)
@@ -116,7 +120,7 @@ def unknown_label(where: str, name: str, labels: Sequence[str]) -> UserError:
     if unnamed(labels):
         remedy = "when you fine-tune it, name its outputs in their order: objective.labels=[NAME,...]; or draw others: "
         remedy += "objective.new_head=true"
-    return UserError(
+    return UnknownLabel(
         f"{where}: label {name!r}" + (f" (is {near[0]!r} meant?)" if near else ""),
         f"the model knows the labels it was trained on: {known}",
         remedy,
