@@ -73,7 +73,7 @@ def read_questions(paths: Sequence[Path], problems: Problems | None = None) -> l
             before = len(found)
             for row, where in _rows(path):
                 try:
-                    question = _question(row, where)
+                    question = _question(_object(row, where), where)
                     _check_alone(question, found)
                 except UserError as error:
                     problems(error)
@@ -91,18 +91,14 @@ def _check_alone(question: Question, found: dict[str, Question]) -> None:
         raise UserError(f"{question.where}: id {question.id!r} again", rule, "rename or remove one of them")
 
 
-def _rows(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """Questions with their context in one object each, and where they stand."""
+def _rows(path: Path) -> Iterator[tuple[Any, str]]:
+    """What should be questions with their context in one object each, or is their error; and where they stand."""
     extension, compression = split_name(str(path))
     part = Part(str(path), compression, encoding="utf-8", max_row_bytes=_MOST_BYTES)
     if extension == ".json":
         yield from _from_json(_parsed(part), str(path))
     elif extension == ".jsonl":
-        for line, row, _, _ in read_jsonl(part):
-            if isinstance(row, UserError):
-                raise row
-            assert isinstance(row, dict)
-            yield row, f"{path}:{line}"
+        yield from ((row, f"{path}:{line}") for line, row, _, _ in read_jsonl(part))
     else:
         rule = "questions are read from SQuAD's .json, or from .jsonl"
         raise UserError(f"{path}: unknown format {extension!r}", rule, "rename or convert the file")
@@ -119,7 +115,7 @@ def _parsed(part: Part) -> Any:
         raise UserError(f"{part.path}{line}: not JSON ({problem})", f"it is {_NESTED}", "correct the file") from None
 
 
-def _from_json(content: Any, path: str) -> Iterator[tuple[dict[str, Any], str]]:
+def _from_json(content: Any, path: str) -> Iterator[tuple[Any, str]]:
     held = content.get("data") if isinstance(content, dict) else content
     if not isinstance(held, list):
         there = f"the fields here: {', '.join(sorted(content))}" if isinstance(content, dict) else "it is no object"
@@ -127,14 +123,26 @@ def _from_json(content: Any, path: str) -> Iterator[tuple[dict[str, Any], str]]:
     for i, article in enumerate(held):
         where = f"{path}: data[{i}]"
         if not isinstance(article, dict) or "paragraphs" not in article:
-            yield _object(article, where), where
+            yield article, where
             continue
-        for j, paragraph in enumerate(_list(article, "paragraphs", where)):
-            inside = f"{where}.paragraphs[{j}]"
-            context = {"context": _value(_object(paragraph, inside), "context", inside)}
-            for k, question in enumerate(_list(paragraph, "qas", inside)):
-                here = f"{inside}.qas[{k}]"
-                yield context | _object(question, here), here
+        try:
+            paragraphs = _list(article, "paragraphs", where)
+        except UserError as error:
+            yield error, where
+            continue
+        for j, paragraph in enumerate(paragraphs):
+            yield from _of_paragraph(paragraph, f"{where}.paragraphs[{j}]")
+
+
+def _of_paragraph(paragraph: Any, where: str) -> Iterator[tuple[Any, str]]:
+    try:
+        context = {"context": _value(_object(paragraph, where), "context", where)}
+        questions = _list(paragraph, "qas", where)
+    except UserError as error:
+        yield error, where
+        return
+    for k, question in enumerate(questions):
+        yield context | question if isinstance(question, dict) else question, f"{where}.qas[{k}]"
 
 
 def _question(row: dict[str, Any], where: str) -> Question:
@@ -215,6 +223,9 @@ def _list(row: dict[str, Any], name: str, where: str) -> list[Any]:
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
+    """Raises UserError where it is none, or is the error of what should stand here."""
+    if isinstance(value, UserError):
+        raise value
     if not isinstance(value, dict):
         raise UserError(f"{where}: {kind_of(value)}", "it is an object", _CORRECT)
     return value

@@ -35,6 +35,9 @@ def nested(*rows: dict[str, Any]) -> dict[str, Any]:
     return {"version": "v2.0", "data": [{"title": "Cats", "paragraphs": [{"context": CONTEXT, "qas": questions}]}]}
 
 
+PARAGRAPHS = nested(ROW, NONE)["data"][0]["paragraphs"]
+
+
 def plain(questions: list[Question]) -> list[tuple[Any, ...]]:
     return [(one.id, one.question, one.context, one.answers) for one in questions]
 
@@ -161,6 +164,40 @@ def test_bad_questions_can_be_left_out(tmp_path: Path) -> None:
     assert problems.count == 2
     with pytest.raises(UserError, match="and 1 before"):
         read_questions([path], Problems(OnError.skip, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "wrong"),
+    [
+        (
+            "a.jsonl",
+            f'{json.dumps(ROW)}\n{{"id": \n[1]\n\n{json.dumps(NONE)}\n',
+            ["a.jsonl:2: not JSON", "a.jsonl:3: a"],
+        ),
+        ("a.json", [ROW, 3, NONE], ["data[1]: a JSON number"]),
+        ("a.json", {"data": [3, *nested(ROW, NONE)["data"]]}, ["data[0]: a JSON number"]),
+        ("a.json", {"data": [{"paragraphs": 3}, *nested(ROW, NONE)["data"]]}, ["paragraphs is a JSON number"]),
+        (
+            "a.json",
+            {"data": [{"paragraphs": [3, {"qas": []}, *PARAGRAPHS]}]},
+            ["[0]: a JSON number", "no field 'context'"],
+        ),
+    ],
+)
+def test_rows_that_cannot_be_read_can_be_left_out(name: str, content: Any, wrong: list[str], tmp_path: Path) -> None:
+    path, said = write(tmp_path / name, content), list[str]()
+
+    class Heard(Problems):
+        def __call__(self, error: UserError, n: int = 1) -> None:
+            said.append(error.given)
+            super().__call__(error, n)
+
+    assert [one.id for one in read_questions([path], Heard(OnError.skip, None))] == ["q1", "q2"]
+    assert len(said) == len(wrong)
+    assert all(each in given for each, given in zip(wrong, said, strict=True)), said
+    with pytest.raises(UserError) as caught:
+        read_questions([path])
+    assert caught.value.given == said[0]
 
 
 def test_real_sets(test_data: Path) -> None:
