@@ -11,6 +11,8 @@ import torch
 from encoders import encoder, wordpiece
 from harness import WORDS, bits, cli, run_verb, task_sections
 
+from bigtrain.commands import finetune
+from bigtrain.config import load
 from bigtrain.data.schema import WordsConfig
 from bigtrain.errors import UserError
 from bigtrain.models.base import materialise
@@ -237,6 +239,12 @@ def test_bad_questions_stop_a_run_before_its_first_step(
 def test_keys_that_nothing_would_read_are_refused(more: str, home: Path) -> None:
     with pytest.raises(UserError, match=more.partition("=")[0]):
         run_verb("finetune", words(home, "bert", 2, "refused", more))
+
+
+def test_the_threshold_is_no_metric_to_choose_by(home: Path) -> None:
+    with pytest.raises(UserError, match=r"train\.metric=threshold") as caught:
+        finetune.run(load("finetune", words(home, "bert", 1, "chosen", "train.metric=threshold")), dry_run=True)
+    assert caught.value.remedy.endswith("exact_match, f1, answerable_f1, unanswerable_accuracy")
 
 
 def test_errors_are_counted_where_some_are_skipped(home: Path, learned: dict[str, Any]) -> None:

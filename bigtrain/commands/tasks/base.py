@@ -165,11 +165,12 @@ def rows_of_a_part(task: Task, config: Any, placement: Placement) -> int:
 
 
 def check_metric(metric: str, known: tuple[str, ...]) -> None:
-    """Raises UserError for a `train.metric` that the objective does not give."""
+    """Raises UserError for a `train.metric` that the objective does not give, or that says nothing of quality."""
+    known = tuple(name for name in known if name != "threshold")  # found anew at each evaluation: neither good nor bad
     if metric not in known:
         raise UserError(
             f"train.metric={metric}",
-            "the metric must be one that the evaluation gives",
+            "the metric must be one that the evaluation gives and that says how good the model is",
             f"choose among {', '.join(known)}",
         )
 
