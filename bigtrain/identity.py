@@ -14,7 +14,11 @@ _TRAINED = (
     *(f"adapter.{key}" for key in ("name", "rank", "alpha", "rank_stabilised", "dropout", "targets")),
 )
 _PARTS = ("model", "objective", "optimizer", "schedule", "seed", "init_from", "device", "parallel.reduction")
-_MEASURED = ("objective.eval_answers", "objective.max_new_tokens")  # of an objective, but not what is learned
+_MEASURED = (  # of an objective, but not what is learned
+    "objective.eval_answers",
+    "objective.max_new_tokens",
+    "objective.max_answer_tokens",
+)
 _IDENTITY_OF_FAST = ("parallel.processes",)
 _IDENTITY_OF_EXACT = ("parallel.shards", "parallel.threads")
 
@@ -51,7 +55,8 @@ def check_identity(saved: dict[str, Any], now: dict[str, Any], allow: list[str])
             f"it names what the run's identity is made of: {', '.join(sorted(now))}",
             "name one of these, or leave it out",
         )
-    differing = [key for key in sorted({*saved, *now}) if saved.get(key) != now.get(key)]
+    # Runs of earlier versions have saved keys of _MEASURED as well.
+    differing = [key for key in sorted({*saved, *now} - {*_MEASURED}) if saved.get(key) != now.get(key)]
     refused = [key for key in differing if not _is_below(key, allow)]
     if refused:
         changes = "; ".join(f"{key}: {_shown(saved.get(key))} -> {_shown(now.get(key))}" for key in refused)

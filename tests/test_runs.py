@@ -289,6 +289,12 @@ def test_identity_holds_what_decides_about_the_weights():
     assert json.loads(json.dumps(exact)) == exact
 
 
+def test_how_long_answers_are_looked_for_may_change():
+    saved, now = (_identity(objective={"name": "span", "max_answer_tokens": most}) for most in (30, 40))
+    assert saved == now
+    assert check_identity({**saved, "objective.max_answer_tokens": 30}, now, []) == []  # of an earlier version
+
+
 def test_identity_differences_are_refused_by_name_unless_allowed():
     saved, now = _identity(), _identity(seed=2, optimizer={"lr": 0.2, "betas": [0.9, 0.95]})
     assert check_identity(saved, saved, []) == []
