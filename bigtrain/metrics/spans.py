@@ -30,15 +30,13 @@ def spans_of(tags: Sequence[str]) -> set[Span]:
 
 
 def span_scores(predicted: Sequence[Sequence[str]], gold: Sequence[Sequence[str]]) -> dict[str, float]:
-    """`span_precision`, `span_recall` and `span_f1` over all spans (micro), and `token_accuracy` over all tags.
+    """`span_precision`, `span_recall` and `span_f1` over all spans (micro).
 
     Both: the tags of each sentence, as long on both sides. A quotient without a denominator is 0. As conlleval.
     """
     counts = _counts(predicted, gold)
     right, found, truth = (sum(numbers[place] for numbers in counts.values()) for place in range(3))
-    scores = {f"span_{name}": value for name, value in _scores(right, found, truth).items()}
-    pairs = [pair for tags in zip(predicted, gold, strict=True) for pair in zip(*tags, strict=True)]
-    return {**scores, "token_accuracy": sum(a == b for a, b in pairs) / len(pairs) if pairs else 0.0}
+    return {f"span_{name}": value for name, value in _scores(right, found, truth).items()}
 
 
 def spans_per_type(

@@ -56,6 +56,3 @@ class DoraConfig(LoraConfig):
     """DoRA (Liu et al. 2024, arXiv 2402.09353): LoRA turns the rows of a matrix, and their lengths are trained."""
 
     name: str = option("dora", "the adapter")
-
-
-AdapterConfig = NoAdapterConfig | LoraConfig

@@ -65,6 +65,5 @@ class Tag:
         measured = {"loss": float(sums["loss"] / sums["weight"]), **{name: scores[name] for name in _OF_TAGS}}
         if self.marks_spans:
             truth = [sentence.tags for sentence in self.rows.sentences]
-            of_spans = span_scores(list(self.rows.by_sentence(found)), truth)
-            measured |= {name: of_spans[name] for name in _OF_SPANS}
+            measured |= span_scores(list(self.rows.by_sentence(found)), truth)
         return measured
