@@ -21,6 +21,7 @@ from bigtrain.data.tasks.questions import Question
 from bigtrain.metrics.answers import squad_scores
 from bigtrain.metrics.text import mostly_chinese
 from bigtrain.models.base import Model
+from bigtrain.objectives.base import hidden_states
 
 DEFAULT_THRESHOLD = 0.5  # of the probability that there is no answer
 
@@ -30,14 +31,9 @@ def span_logits(model: Model, batch: Batch, keys: Tensor | None = None) -> Tenso
 
     Padding has minus infinity.
     """
-    tokens = batch["tokens"]
-    padding = torch.arange(tokens.shape[1], device=tokens.device) >= batch["lengths"][:, None]
-    if model.causal:
-        hidden = model(tokens, keys=keys)
-    else:
-        given = {"segments": batch["segments"]} if "segments" in batch else {}
-        hidden = model(tokens, documents=padding.int(), keys=keys, **given)
-    return model.logits(hidden).float().masked_fill(padding[..., None], -torch.inf)
+    logits = model.logits(hidden_states(model, batch, keys)).float()
+    padding = torch.arange(logits.shape[1], device=logits.device) >= batch["lengths"][:, None]
+    return logits.masked_fill(padding[..., None], -torch.inf)
 
 
 def best_spans(logits: Tensor, context: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
