@@ -86,6 +86,19 @@ def remove_leftovers(parent: Path) -> None:
 
 
 @contextlib.contextmanager
+def _replaced(final: Path) -> Iterator[None]:
+    """Take a folder away while another takes its place; it is back where that fails, and deleted where it does not."""
+    aside = final.with_name(f"{final.name}{_REPLACED}")
+    os.rename(final, aside)
+    try:
+        yield
+    except BaseException:
+        os.rename(aside, final)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def new_folder(final: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder beside `final`, which becomes `final` when the block ends well and vanishes when it does not.
 
@@ -101,12 +114,9 @@ def new_folder(final: Path, *, replace: bool = False) -> Iterator[Path]:
             for path in sorted(temporary.rglob("*")):
                 sync_folder(path) if path.is_dir() else sync_file(path)
             sync_folder(temporary)
-            replaced = final.with_name(f"{final.name}{_REPLACED}")
-            if replace and final.exists():
-                os.rename(final, replaced)
-            os.rename(temporary, final)
-            sync_folder(final.parent)
-            shutil.rmtree(replaced, ignore_errors=True)
+            with _replaced(final) if replace and final.exists() else contextlib.nullcontext():
+                os.rename(temporary, final)
+                sync_folder(final.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import random
@@ -73,6 +74,24 @@ def test_a_kill_while_a_step_is_saved_again_leaves_the_first(folder, monkeypatch
     found = checkpoints.newest(folder)
     assert (found.step, found.manifest["identity"]) == (6, {"seed": 0})
     assert sorted(path.name for path in folder.iterdir()) == [f"step-0000000{step}" for step in (2, 4, 6)]
+
+
+def test_a_step_that_cannot_be_saved_again_is_there_as_it_was(folder, monkeypatch):
+    rename = os.rename
+
+    def full(source, target):
+        if str(source).endswith(".tmp"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        rename(source, target)
+
+    (folder / "step-00000002.replaced").mkdir()  # that of another step: none of this one's business
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.raises(DiskFull):
+        write(folder, 6, seed=3)
+    found = checkpoints.newest(folder, only_look=True)
+    assert (found.step, found.manifest["identity"]) == (6, {"seed": 0})
+    names = [f"step-0000000{step}" for step in (2, 4, 6)]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*names, "step-00000002.replaced"])
 
 
 def test_no_checkpoints_is_a_fresh_start(tmp_path):
