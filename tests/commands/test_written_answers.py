@@ -104,6 +104,19 @@ def test_evaluate_reads_the_fields_that_the_run_read(home: Path) -> None:
         assert found["loss"] == pytest.approx(done["val_loss"], abs=1e-5)
 
 
+def test_rows_of_another_form_are_not_read_as_the_run_read_its_own(home: Path) -> None:
+    own, chosen = write(home / "asked.jsonl", *({"q": f"say {n}", "a": "x"} for n in range(40))), home / "pairs.jsonl"
+    write(chosen, *({"prompt": f"say {n}", "chosen": "yes", "rejected": "no"} for n in range(4)))
+    files = [f"data.train={own}", f"data.validation={own}", "data.prompt_field=q", "data.answer_field=a"]
+    done = run_verb("finetune", words(home, 1, "asked", *files))
+    given = [f"checkpoint={done['checkpoint']}", *FP32]
+    assert run_verb("evaluate", [*given, f"data.files={chosen}", "evals=preference"])["rows"] == 4
+    turns = [{"role": "user", "content": "say"}, {"role": "assistant", "content": "x"}]
+    talk = write(home / "talk.jsonl", {"messages": turns})
+    more = [f"data.files={talk}", "evals=answers", "evals.max_new_tokens=0"]
+    assert run_verb("evaluate", [*given, *more, "data.form=messages"])["rows"] == 1
+
+
 def test_what_is_written_is_what_transformers_writes(home: Path, learned: dict[str, Any]) -> None:
     transformers = pytest.importorskip("transformers")
     sacrebleu = pytest.importorskip("sacrebleu")

@@ -10,7 +10,6 @@ from typing import Any
 
 from bigtrain.config import Loaded
 from bigtrain.data.schema import LabelsConfig, TagsConfig
-from bigtrain.evaluation.schema import EvalsConfig
 from bigtrain.log import log
 from bigtrain.models.huggingface import ModelFolder
 from bigtrain.runs import read_yaml
@@ -26,10 +25,13 @@ _OF_ROWS = {
         for key in (f"data.{one.name}" for one in dataclasses.fields(kind))
     },
 }
-_OF_CHATS = {key: key for key in ("data.columns", "data.prompt_field", "data.answer_field")}
-_OF_ANSWERS = {"evals.max_new_tokens": "objective.max_new_tokens"}
+_OF_FORMS = {key: key for key in ("data.form", "data.prompt_field", "data.answer_field")}
+_OF_CHATS = {  # by the run's objective
+    "sft": {**_OF_FORMS, "data.columns": "data.columns", "evals.max_new_tokens": "objective.max_new_tokens"},
+    "preference": {key: key for key in ("data.form", "data.prompt_field")},
+}
 # Files of another format have no such columns and fields.
-_OF_FORMAT = {"data.words_field", "data.tags_field", *_OF_CHATS}
+_OF_FORMAT = {"data.columns", "data.words_field", "data.tags_field", *_OF_FORMS}
 
 
 def run_of(folder: Path) -> Path | None:
@@ -52,7 +54,7 @@ def as_in_run(loaded: Loaded, source: ModelFolder) -> Loaded:
     if run is None:
         return loaded
     said, plain, taken = config_of(run, "restore the file"), copy.deepcopy(loaded.plain), []
-    for key, theirs in _taken_of(source, loaded.config.evals).items():
+    for key, theirs in _taken_of(loaded, source, _at(said, "objective.name")).items():
         section, name = key.split(".")
         value = _at(said, theirs)
         if key in loaded.named or value is None or value == plain[section][name]:
@@ -67,13 +69,16 @@ def as_in_run(loaded: Loaded, source: ModelFolder) -> Loaded:
     return dataclasses.replace(loaded, plain=plain)
 
 
-def _taken_of(source: ModelFolder, evals: EvalsConfig) -> dict[str, str]:
+def _taken_of(loaded: Loaded, source: ModelFolder, objective: str) -> dict[str, str]:
     """The keys of `evaluate` that are taken, and those of the run that they are taken from."""
     if not source.output.language:
         return _LENGTH | _OF_ROWS
-    if evals.answers:
-        return _LENGTH | _OF_CHATS | _OF_ANSWERS
-    return _LENGTH | _OF_CHATS if evals.pairs else _LENGTH
+    evals, data = loaded.config.evals, loaded.config.data
+    if objective != ("sft" if evals.answers else "preference" if evals.pairs else None):
+        return _LENGTH
+    said = data.answers or _OF_FORMS.keys() & loaded.named  # how these rows are read, or that they are lines
+    left = {key: theirs for key, theirs in _OF_CHATS[objective].items() if not (said and key in _OF_FORMS)}
+    return _LENGTH | left
 
 
 def _at(config: dict[str, Any], key: str) -> Any:
