@@ -326,7 +326,7 @@ CASES = [
          f"train.patience_evals=2 {' '.join(TINY)}", 2, "train.patience_evals=2", "validation"),
     case("a metric without validation data",
          "pretrain data.files={w}/text.txt data.validation_fraction=0 tokenizer=bytes run.dir=new train.max_steps=4 "
-         f"train.eval_train_tokens=99 {' '.join(TINY)}", 2, "train.eval_train_tokens=", "no validation data"),
+         f"train.eval_train_tokens=99 {' '.join(TINY)}", 2, "train.eval_train_tokens=99", "train.eval_train_tokens=0"),
     case("another model and seed", f"{CONTINUE} seed=3 model.dim=64", 2, "model.dim: 32 -> 64", "seed: 1337 -> 3"),
     case("another length after the cool-down began", f"{CONTINUE} train.max_steps=9", 2, "9 steps", "step 3"),
     case("no intact checkpoint", "pretrain run.dir={w}/damaged-run", 2, "no intact checkpoint", "step-00000004"),

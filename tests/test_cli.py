@@ -526,7 +526,7 @@ def test_a_sweep_ends_with_the_code_of_its_failures(
         (["recipe=nope"], "recipe=nope"),
         (["optimizer.lr=interval(0,1)"], "interval"),
         (["optimizer.lr=(,"], "optimizer.lr"),
-        (["train.keep_last=range(1,3,0)"], "a STEP that is not 0"),
+        (["train.keep_last=range(1,3,0)"], "in steps that are not 0"),
         (["train.keep_last=range(1.0,3.0)"], "give whole numbers in the range"),
         (["optimizer.lr=range(1.0,1e400)"], "a range goes from one number to another"),
     ],

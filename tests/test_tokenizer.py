@@ -338,7 +338,7 @@ def test_lengths_are_the_models_and_sides_the_sources(tmp_path: Path) -> None:
         (None, ["no such file"]),
         (b"", ["tokenizer.json", "JSON"]),
         (b"\xff\xfe", ["tokenizer.json"]),
-        (b"[1]", ["JSON list"]),
+        (b"[1]", ["JSON array"]),
         (b"{}", ["tokenizers library"]),
         (b'{"model": {"type": "Nonsense"}, "added_tokens": []}', ["tokenizers library"]),
     ],

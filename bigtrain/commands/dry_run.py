@@ -58,7 +58,7 @@ def describe(loaded: Loaded, build: Build) -> dict[str, Any]:
         plan = Plan(config.train, loader, config.schedule, state)
         micro = micro_batch(part, model, task, config, state, placement)
         evaluation = task.validation(micro)
-        check_measured(loaded, evaluation)
+        check_measured(config.train, evaluation)
         check_plateau(config.train, config.schedule, evaluation)
         steps = None if plan.total() == UNPLANNED else plan.total()
         tokens_per_step = round(task.batch_rows * task.rows.tokens_per_row)

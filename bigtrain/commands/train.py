@@ -139,7 +139,7 @@ def _train(
     apply(model, compile=config.device.compile)
 
     evaluation = task.validation(state.micro_batch_rows)
-    check_measured(loaded, evaluation)
+    check_measured(config.train, evaluation)
     check_plateau(config.train, config.schedule, evaluation)
     metrics, samples = TrackedLines(path / "metrics.jsonl"), JsonLines(path / "samples.jsonl")
     kept = inherited(source, task.tokenizer) if source else {}

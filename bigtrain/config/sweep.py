@@ -155,9 +155,9 @@ def _check_range(one: Swept) -> None:
     if not isinstance(swept, RangeSweep):
         return
     numbers: tuple[Any, ...] = (swept.start, swept.stop, swept.step)
-    if not all(map(math.isfinite, numbers)) or not swept.step:
-        rule = "a range goes from one number to another in steps"
-        raise UserError(str(one.typed), rule, "give range(START,STOP,STEP) with a STEP that is not 0")
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers) or not swept.step:
+        rule = "a range goes from one number to another in steps that are not 0"
+        raise UserError(str(one.typed), rule, "give range(START,STOP,STEP) with such numbers")
     if without_none(one.hint)[0] is int and not all(isinstance(number, int) for number in numbers):
         raise UserError(str(one.typed), f"{one.typed.key} is a whole number", "give whole numbers in the range")
 

@@ -259,7 +259,7 @@ def test_questions_can_be_left_out(home: Path, tmp_path: Path, caplog: pytest.Lo
     path.write_text("".join(json.dumps(one) + "\n" for one in (row(200), {**row(201), "context": ""}, row(203))))
     given = [word for word in words(home, "bert", 2, "skipped") if not word.startswith("data.validation=")]
     run_verb("finetune", [*given, f"data.validation={path}", "data.on_error=skip"])
-    assert f"1 questions are left out; the first: {path}:2" in caplog.text
+    assert f"1 rows are left out; the first: {path}:2" in caplog.text
 
 
 def test_a_key_of_hidden_tokens_is_refused_in_evaluation(home: Path, learned: dict[str, Any]) -> None:

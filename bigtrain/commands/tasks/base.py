@@ -175,19 +175,25 @@ def check_metric(metric: str, known: tuple[str, ...]) -> None:
         )
 
 
-def check_measured(loaded: Loaded, validation: Sequence[Part]) -> None:
-    """Raises UserError for what waits for a metric, or names one, where nothing is measured."""
-    train: TrainConfig = loaded.config.train
-    if len(validation):
-        return
-    keys, rule = ("train.metric", "train.eval_train_tokens"), "it is measured beside validation data"
-    refuse_unread(loaded, keys, "no validation data", rule)
-    if train.patience_evals is not None:
-        raise UserError(
-            f"train.patience_evals={train.patience_evals} without validation data",
-            "a run stops early by a metric of its validation data",
-            "hold some out (data.validation_fraction=, data.validation=), or leave train.patience_evals out",
-        )
+_OF_VALIDATION = {
+    "patience_evals": "a run stops early by a metric of its validation data",
+    "metric": "a metric is measured on validation data",
+    "eval_train_tokens": "training text is measured beside validation text",
+}
+
+
+def check_measured(train: TrainConfig, validation: Sequence[Part]) -> None:
+    """Raises UserError for what waits for a metric, or asks for one, where nothing is measured."""
+    usual = TrainConfig()
+    for key, rule in {} if len(validation) else _OF_VALIDATION.items():
+        value, off = getattr(train, key), getattr(usual, key)
+        if value != off:
+            raise UserError(
+                f"train.{key}={value} without validation data",
+                rule,
+                "hold some out (data.validation_fraction=, data.validation=), "
+                f"or give train.{key}={'null' if off is None else off}",
+            )
 
 
 def check_plateau(train: TrainConfig, schedule: Schedule, validation: Sequence[Part]) -> None:

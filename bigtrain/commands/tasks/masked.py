@@ -78,7 +78,7 @@ def masked_task(config: Any, model: Model, data: PreparedSets, *, init_from: Pat
             data,
             train,
             lambda split: MaskedWindows(
-                _known(split.tokens, masker, "the validation text"),
+                _known(split.tokens, masker, "the first validation or training tokens"),
                 seq_len,
                 rows,
                 frame,
@@ -168,6 +168,6 @@ def masked_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer
     alone, pairs = config.evals.alone_tokens, source.output.next_sentence
     frame = frame_of(source.config, tokenizer, f"evals.seq_len={seq_len}", seq_len, 2 if pairs else 1)
     masker = Masker(tokenizer)
-    tokens = _known(tokens, masker, "the text")
+    tokens = _known(tokens, masker, "the text, as far as it is measured")
     windows = MaskedWindows(tokens, seq_len, rows, frame, masker, alone=alone, pairs=pairs)
     return Measurement(Masked(alone=windows.n_alone > 0, next_sentence=pairs), windows, {"tokens": len(tokens)})

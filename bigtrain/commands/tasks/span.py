@@ -118,7 +118,7 @@ def _read(data: Any, paths: Sequence[Path]) -> list[Question]:
     problems = _Problems(data.on_error, data.max_errors)
     questions = read_questions(paths, problems)
     if problems.first:
-        said = "data.on_error=skip: %d questions are left out; the first: %s"
+        said = "data.on_error=skip: %d rows are left out; the first: %s"
         log.warning(said, problems.count, problems.first.given)
     return questions
 

@@ -57,7 +57,7 @@ def tag_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     seq_len = row_length(config.train, model)
     n_rows = batch_rows(config.train, seq_len)
     frame = frame_of(model.config, tokenizer, f"train.seq_len={seq_len}", seq_len)
-    with given_labels(config.objective.labels):
+    with given_labels(config.objective.labels if labels != source.output.labels else ()):
         rows = TaggedRows(training, tokenizer, labels, seq_len, frame, batch_rows=n_rows)
         validation = TaggedRows(checked, tokenizer, labels, seq_len, frame) if checked else None
     before = None
@@ -100,7 +100,7 @@ def _read_parts(loaded: Loaded, source: ModelFolder) -> tuple[list[Sentence], li
     given = config.objective.labels
 
     def read(path: str) -> list[Sentence]:
-        return read_sentences(Path(path), data.words_field, data.tags_field, given or own, given=not own or bool(given))
+        return read_sentences(Path(path), data.words_field, data.tags_field, given or own, warn=not given)
 
     training = read(data.train)
     if path := validation_file(loaded):
@@ -127,7 +127,7 @@ def tag_measurement(loaded: Loaded, source: ModelFolder, tokenizer: Tokenizer, p
     sentences: Sequence[Sentence] = [
         sentence
         for path in measured_files(loaded, source)
-        for sentence in read_sentences(path, data.words_field, data.tags_field, labels, given=False)
+        for sentence in read_sentences(path, data.words_field, data.tags_field, labels, warn=True)
     ][: config.evals.max_tokens]
     seq_len = window_length(config, source)
     frame = frame_of(source.config, tokenizer, f"evals.seq_len={seq_len}", seq_len)

@@ -17,6 +17,7 @@ from bigtrain.log import log
 
 _OF_ROWS = (".jsonl", ".json", ".parquet")  # any other file has columns
 _UNIVERSAL = ".conllu"
+_SHOWN = 20  # labels, in the log
 _WORDS, _TAGS = ("words", "tokens"), ("tags", "ner_tags")
 _COLUMNS = "a line holds a word and its tag, in columns with blanks or a tab between them"
 _BLANKS = re.compile(" +")  # others may be words: an ideographic space stands in many Chinese files
@@ -47,13 +48,13 @@ def read_sentences(
     tags_field: str | None = None,
     labels: Sequence[str] = (),
     *,
-    given: bool = True,
+    warn: bool = False,
 ) -> list[Sentence]:
     """Every sentence of a file.
 
     Rows of jsonl, json or parquet files hold a list of words and a list of tags: the fields that are named, else
-    `words` or `tokens`, and `tags` or `ner_tags`. Tags that are numbers count `labels` from 0; where these were not
-    given for that but are a model's own (`given` is false), a warning says which number is taken for which.
+    `words` or `tokens`, and `tags` or `ner_tags`. Tags that are numbers count `labels` from 0. warn: say which
+    number is taken for which, as the labels are a model's own, and were not given for these rows.
 
     Any other file holds a word a line, and a blank line after each sentence. The fields are numbers of columns, counted
     from 1; else the word is in the first column, the tag in the last. Lines that begin with -DOCSTART- are left out. In
@@ -64,7 +65,7 @@ def read_sentences(
     """
     extension, _ = split_name(str(path))
     if extension in _OF_ROWS:
-        found = list(_from_rows(path, words_field, tags_field, labels, told=given))
+        found = list(_from_rows(path, words_field, tags_field, labels, warn=warn))
     else:
         found = list(_from_columns(path, words_field, tags_field, universal=extension == _UNIVERSAL))
     if not found:
@@ -80,7 +81,7 @@ def read_sentences(
 
 
 def _from_rows(
-    path: Path, words_field: str | None, tags_field: str | None, labels: Sequence[str], *, told: bool
+    path: Path, words_field: str | None, tags_field: str | None, labels: Sequence[str], *, warn: bool
 ) -> Iterator[Sentence]:
     for line, row in records(path, ()):
         where = f"{path}:{line}"
@@ -96,10 +97,11 @@ def _from_rows(
             raise UserError(
                 f"{where}: {words_name!r} is an empty list", "a sentence has a word", "correct or remove the row"
             )
-        if not told and any(map(_is_number, tags)):
-            order = ", ".join(f"{number} for {label}" for number, label in enumerate(labels))
+        if warn and labels and any(map(_is_number, tags)):
+            order = ", ".join(f"{number} for {label}" for number, label in enumerate(labels[:_SHOWN]))
+            order += ", ..." if labels[_SHOWN:] else ""
             log.warning("%s: tags are numbers, taken as the model counts its own: %s", where, order)
-            told = True
+            warn = False
         named = tuple(_tag(tag, labels, word, where, tags_name) for tag, word in zip(tags, words, strict=True))
         checked = tuple(_text(word, f"word {number}", where) for number, word in enumerate(words, 1))
         yield Sentence(str(path), (line,) * len(words), checked, named)
