@@ -93,7 +93,8 @@ def _replaced(final: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        os.rename(aside, final)
+        if not final.exists():
+            os.rename(aside, final)
         raise
     shutil.rmtree(aside, ignore_errors=True)
 
