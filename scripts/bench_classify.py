@@ -190,7 +190,9 @@ def speed(o: argparse.Namespace, setting: contest.Setting) -> str:
     rows = contest.Shape("rows", "bert", 0, 1, 1, 0, 0, 0, 1, ROWS)  # of one token: tokens are rows
     clock = "tokens_per_cpu_s" if o.threads == 1 else "tokens_per_s"
     table = contest.summary(contest.hold(contestants, rows, setting, o.rounds), clock)
-    return contest.markdown({name: {f"rows{clock[6:]}": row.pop(clock), **row} for name, row in table.items()})
+    return contest.markdown(
+        {name: {clock.replace("tokens", "rows"): row.pop(clock), **row} for name, row in table.items()}
+    )
 
 
 if __name__ == "__main__":

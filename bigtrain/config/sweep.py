@@ -148,8 +148,10 @@ def _check_range(one: Swept) -> None:
     from hydra.core.override_parser.types import RangeSweep
     from hydra.errors import HydraException
 
+    if "range(" not in one.hydra:
+        return
     try:
-        swept: Any = OverridesParser.create().parse_override(one.hydra).value() if "range(" in one.hydra else None
+        swept = OverridesParser.create().parse_override(one.hydra).value()
     except HydraException:  # Hydra's sweeper, or the search, says so with what each knows
         return
     if not isinstance(swept, RangeSweep):

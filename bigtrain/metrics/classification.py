@@ -101,9 +101,7 @@ def label_tables(names: Sequence[str], labels: np.ndarray, predictions: np.ndarr
     names: of the labels; both others: (N,) int below C.
     """
     taken: dict[str, dict[str, int]] = {name: {} for name in names}
-    for truth, prediction, count in zip(
-        *map(np.ndarray.tolist, confused(labels, predictions, len(names))), strict=True
-    ):
+    for truth, prediction, count in np.stack(confused(labels, predictions, len(names)), 1).tolist():
         taken[names[truth]][names[prediction]] = count
     scores = per_class(label_counts(labels, predictions, len(names)))
     return {"per_class": by_label(names, scores), "confusion": taken}

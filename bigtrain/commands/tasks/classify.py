@@ -46,7 +46,7 @@ def classify_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     kind = OutputKind.labels if several else OutputKind.label
     labels = head_labels(config, source, kind, sorted_labels([*names[0], *([] if data.validation else names[1])]))
     number = label_flags if several else label_numbers
-    with given_labels(config.objective.labels if labels != source.output.labels else ()):
+    with given_labels(config, source, labels):
         found = [number(part, given, labels) if part else None for part, given in zip(parts, names, strict=True)]
     training, checked = found
     assert training is not None

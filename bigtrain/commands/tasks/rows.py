@@ -111,12 +111,12 @@ def say_segments(tokenizer: Tokenizer) -> None:
 
 
 @contextlib.contextmanager
-def given_labels(labels: Sequence[str]) -> Iterator[None]:
-    """Says of a label that none of objective.labels is what can be done: they are the user's, not the model's."""
+def given_labels(config: FinetuneConfig, source: ModelFolder, labels: tuple[str, ...]) -> Iterator[None]:
+    """Says of a label that a new head lacks what can be done where objective.labels names its labels."""
     try:
         yield
     except UnknownLabel as error:
-        if not labels:
+        if not config.objective.labels or labels == source.output.labels:
             raise
         rule = "objective.labels names all labels of the head"
         raise UserError(error.given, rule, "add it to objective.labels, or correct the row") from None

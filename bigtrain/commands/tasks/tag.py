@@ -57,7 +57,7 @@ def tag_task(loaded: Loaded, placement: Placement, folder: Path) -> Task:
     seq_len = row_length(config.train, model)
     n_rows = batch_rows(config.train, seq_len)
     frame = frame_of(model.config, tokenizer, f"train.seq_len={seq_len}", seq_len)
-    with given_labels(config.objective.labels if labels != source.output.labels else ()):
+    with given_labels(config, source, labels):
         rows = TaggedRows(training, tokenizer, labels, seq_len, frame, batch_rows=n_rows)
         validation = TaggedRows(checked, tokenizer, labels, seq_len, frame) if checked else None
     before = None
